@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Catalog: the index of a store's tree, in SQLite (WAL), written by one thread.
+ *
+ * Writing calls copy their arguments into a bounded queue and return; the writer thread
+ * applies them in order, many in one transaction (group commit, at most 200 ms or
+ * 4096 steps late). A full queue makes the caller wait. catalog_barrier() makes all that
+ * was queued before it readable, catalog_flush() durable too. Reads use a pool of
+ * read-only connections and may run in any thread, but never in a FUSE worker's hot path.
+ * Reads never see steps that are still queued: call catalog_barrier() first.
+ *
+ * A writing call returns -EIO or -ENOSPC once the database has failed: the failure
+ * sticks, every later call reports it and catalog_error() tells it.
+ * The catalog is never the only place where a name or a byte lives (DESIGN D4).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hash/digest.h"
+
+#define CATALOG_SCHEMA_VERSION 1
+
+struct catalog;
+
+enum catalog_flags {
+	CATALOG_CREATE = 1 << 0,    /* make it when it is missing */
+	CATALOG_READ_ONLY = 1 << 1, /* no writer thread; writing calls give -EROFS */
+};
+
+/*
+ * Open the database at @path. @site (a UUID as text) is written into every event.
+ * -ENOENT missing, -EUCLEAN not a catalog or corrupt, -EPROTONOSUPPORT made by a newer
+ * mediafs. Migrates older schemas forward. Starts the writer thread.
+ */
+int catalog_open(const char *path, const char *site, enum catalog_flags flags,
+		 struct catalog **ret_catalog);
+
+/* Apply everything queued, checkpoint, mark clean, close. */
+void catalog_close(struct catalog *catalog);
+
+/* True when the last user of the database did not reach catalog_close(). */
+bool catalog_was_unclean(const struct catalog *catalog);
+
+int catalog_barrier(struct catalog *catalog);
+int catalog_flush(struct catalog *catalog); /* barrier, then durable (WAL synced) */
+int catalog_error(struct catalog *catalog); /* sticky failure of the writer, 0 if none */
+
+/* Small settings and counters. catalog_get_meta(): 1 found (caller frees), 0 not, or error. */
+int catalog_set_meta(struct catalog *catalog, const char *key, const char *value);
+int catalog_get_meta(struct catalog *catalog, const char *key, char **ret_value);

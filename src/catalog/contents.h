@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Contents, copies, the transfer queue and the steps of a file's life. Each step names the
+ * generation it is about: the writer drops it when the file has moved on, or when the
+ * state table forbids it (then the waiting form gives -ESTALE).
+ */
+#include "catalog/nodes.h"
+#include "hash/blockmap.h"
+
+struct content_row {
+	uint64_t id;
+	uint64_t size;
+	struct digest digest; /* XXH3-128 */
+	struct blockmap map;  /* owned by the row: content_row_fini() */
+};
+void content_row_fini(struct content_row *row);
+
+struct copy_row {
+	uint64_t content;
+	uint32_t tier;        /* tiers.id */
+	char *key;            /* owned; object key relative to the tier's root */
+	struct digest digest; /* that the tier confirmed, over the object's bytes */
+	int64_t confirmed_ns;
+	int64_t checked_ns; /* last time the tier was asked and agreed */
+	bool bad;           /* found missing or different since */
+};
+void copy_row_fini(struct copy_row *row);
+
+enum step_flags {
+	STEP_WAIT = 1 << 0,    /* return what the writer found: 0, -ESTALE, ... */
+	STEP_DURABLE = 1 << 1, /* and only when it is on disk (implies STEP_WAIT) */
+};
+
+/* Steps ------------------------------------------------------------------------------- */
+
+/* A new generation begins: the state becomes RECEIVING, content 0, error 0. */
+int catalog_begin_generation(struct catalog *catalog, uint64_t id, uint64_t generation);
+
+/*
+ * RECEIVED, with what was received: @map always, @digest when bytes came in order (else
+ * NULL). Kept in the catalog so that a restart verifies against what was received.
+ */
+int catalog_set_received(struct catalog *catalog, uint64_t id, uint64_t generation,
+			 int64_t mtime_ns, int64_t ctime_ns, const struct blockmap *map,
+			 const struct digest *digest, enum step_flags flags);
+
+/* What set_received kept; 1 found, 0 not. *ret_has_digest tells whether @ret_digest is set. */
+int catalog_get_received(struct catalog *catalog, uint64_t id, uint64_t generation,
+			 struct blockmap *ret_map, struct digest *ret_digest, bool *ret_has_digest);
+
+/* VERIFIED: the content row is found by (size, digest) or made, and referenced. */
+int catalog_set_verified(struct catalog *catalog, uint64_t id, uint64_t generation,
+			 const struct digest *digest, const struct blockmap *map,
+			 enum step_flags flags);
+
+/* DAMAGED; @error sticks. */
+int catalog_set_damaged(struct catalog *catalog, uint64_t id, uint64_t generation, int error,
+			enum step_flags flags);
+
+/* Any other legal step. */
+int catalog_set_state(struct catalog *catalog, uint64_t id, uint64_t generation,
+		      enum file_state state, enum step_flags flags);
+
+int catalog_set_resident(struct catalog *catalog, uint64_t id, uint64_t generation,
+			 uint64_t resident_bytes);
+
+/* A placeholder for content known from elsewhere: node row must exist; sets content and state. */
+int catalog_set_placeholder(struct catalog *catalog, uint64_t id, uint64_t generation,
+			    uint64_t content, enum file_state state);
+
+/* Find or make. Waits. */
+int catalog_put_content(struct catalog *catalog, uint64_t size, const struct digest *digest,
+			const struct blockmap *map, uint64_t *ret_content);
+
+/* 1 found (content_row_fini() it), 0 not. */
+int catalog_get_content(struct catalog *catalog, uint64_t content, struct content_row *ret_row);
+int catalog_find_content(struct catalog *catalog, uint64_t size, const struct digest *digest,
+			 struct content_row *ret_row);
+
+/* Tiers and copies ---------------------------------------------------------------------- */
+
+/* The id of the tier called @name at @url; made when new. Waits. */
+int catalog_put_tier(struct catalog *catalog, const char *name, const char *url,
+		     uint32_t *ret_tier);
+
+/* Insert or replace by (content, tier). */
+int catalog_put_copy(struct catalog *catalog, const struct copy_row *row, enum step_flags flags);
+int catalog_mark_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns,
+		      bool bad);
+
+/* Caller frees *ret_rows after copy_row_fini() of each. */
+int catalog_get_copies(struct catalog *catalog, uint64_t content, struct copy_row **ret_rows,
+		       size_t *ret_count);
+
+/* By content from @after on; stops when @fn gives other than 0. */
+int catalog_each_copy(struct catalog *catalog, uint32_t tier, uint64_t after,
+		      int (*fn)(void *arg, const struct copy_row *row), void *arg);
+
+/* 1 when @key in @tier belongs to a content already (*ret_content), 0 not. */
+int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key,
+		     uint64_t *ret_content);
+
+/* Queue --------------------------------------------------------------------------------- */
+
+struct queue_row {
+	uint64_t id; /* node */
+	uint64_t generation;
+	uint32_t tier;
+	unsigned class; /* transfer/rules.h: lower goes first */
+	uint64_t size;
+	int64_t queued_ns;
+	int64_t due_ns; /* not before (settle delay, back-off) */
+	uint32_t attempts;
+	int error;   /* of the last attempt, negative errno */
+	bool poison; /* set aside: needs a person or a new generation */
+};
+
+/* Put into the queue (or replace). The file's state becomes QUEUED if it was VERIFIED. */
+int catalog_enqueue(struct catalog *catalog, const struct queue_row *row, enum step_flags flags);
+
+/* After a failed attempt. */
+int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint32_t tier, int64_t due_ns,
+			int error, bool poison);
+int catalog_dequeue(struct catalog *catalog, uint64_t id, uint32_t tier);
+
+/*
+ * The next rows due at @now_ns for @tier, best first: by class, where every
+ * QUEUE_AGEING_NS of waiting counts as one class. At most @max; returns the count.
+ */
+#define QUEUE_AGEING_NS (30ll * 60 * 1000000000)
+int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
+		       struct queue_row *ret_rows, size_t max);
+
+/* When the next row falls due (INT64_MAX when none). */
+int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns);
+
+int catalog_each_queued(struct catalog *catalog, int (*fn)(void *arg, const struct queue_row *row),
+			void *arg);
+
+struct queue_totals {
+	uint64_t files, bytes, poison;
+};
+int catalog_queue_totals(struct catalog *catalog, uint32_t tier, struct queue_totals *ret_totals);
+
+/*
+ * One transaction: the copy is recorded, the queue row goes, and the file becomes STORED
+ * if nothing else of it is queued. Always durable when it returns 0.
+ */
+int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation,
+		       const struct copy_row *copy);

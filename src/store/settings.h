@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Settings: mediafs.conf, an ini file. One table in settings.c names every key with its
+ * section, type, default, range and one line of help; parser, `config get|set`, --help and
+ * the man page all come from it.
+ *
+ *   [ingest]   verify = async|close   verify_rate = 0 (bytes/s, 0 = no limit)
+ *              scrub_interval = 30d   settle = 5s
+ *   [space]    evict_above = 80% (0 = never)   reserve = 5%
+ *   [transfer] limit = 0   pause = no   retry_max = 10min   required_copies = 1
+ *              hydrate_timeout = 60s   read_ahead = 16M
+ *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
+ *              priority.NAME = globs     (see transfer/rules.h)
+ *   [sync]     poll = 2s   flush = 1s
+ *   [tier NAME] url = file:///mnt/nas
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+enum setting {
+	SETTING_VERIFY,          /* 0 async, 1 close */
+	SETTING_VERIFY_RATE,     /* bytes/s */
+	SETTING_SCRUB_INTERVAL,  /* ns, 0 never */
+	SETTING_SETTLE,          /* ns after close before a file is sent */
+	SETTING_EVICT_ABOVE,     /* per mille of the file system, 0 never */
+	SETTING_RESERVE,         /* per mille kept free for catalog and metadata */
+	SETTING_LIMIT,           /* bytes/s up and down, 0 no limit */
+	SETTING_PAUSE,           /* 0, 1 */
+	SETTING_RETRY_MAX,       /* ns, longest back-off */
+	SETTING_REQUIRED_COPIES, /* before eviction */
+	SETTING_HYDRATE_TIMEOUT, /* ns a reader waits */
+	SETTING_READ_AHEAD,      /* bytes */
+	SETTING_SYNC_POLL,       /* ns */
+	SETTING_SYNC_FLUSH,      /* ns */
+	SETTING_COUNT
+};
+
+struct settings_tier {
+	char *name; /* owned */
+	char *url;  /* owned */
+};
+
+struct settings;
+
+/* Parse @text. On -EINVAL *ret_message (caller frees) says line, key and what is allowed. */
+int settings_parse(const char *text, size_t length, struct settings **ret_settings,
+		   char **ret_message);
+void settings_free(struct settings *settings);
+
+/* Read PATH/mediafs.conf; a missing file gives the defaults. */
+int settings_load(const char *store_path, struct settings **ret_settings, char **ret_message);
+
+int64_t settings_get(const struct settings *settings, enum setting setting);
+
+/* As a person writes it ("80%", "20M", "5s"). Caller frees. -ENOENT: no such key. */
+int settings_get_text(const struct settings *settings, const char *key, char **ret_value);
+
+/* Change a value in memory, checked. -ENOENT no such key, -EINVAL with a message. */
+int settings_set_text(struct settings *settings, const char *key, const char *value,
+		      char **ret_message);
+
+/* Write back to PATH/mediafs.conf, keeping comments and unknown order; atomic, durable. */
+int settings_save(const struct settings *settings, const char *store_path);
+
+/* Tiers in file order; borrowed. */
+size_t settings_tier_count(const struct settings *settings);
+const struct settings_tier *settings_tier(const struct settings *settings, size_t index);
+
+/* Globs of [rules] @name ("ignore", "priority.notes"), or NULL: the built-in ones apply. Borrowed.
+ */
+const char *settings_rule(const struct settings *settings, const char *name);
+
+/* One line for each key: name, default, help. For --help and the man page test. */
+int settings_describe(size_t index, const char **ret_key, const char **ret_default,
+		      const char **ret_help); /* -ENOENT past the end */

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Tier: a place outside the store that holds copies, behind one interface.
+ *
+ * Keys are relative paths ("DAY1/A001/clip.mxf"), checked by tier_key_ok() before use:
+ * nothing from a key is trusted. All calls block and may run in any thread.
+ * Errors: -EHOSTDOWN not reachable (retry), -ENOSPC full, -EROFS read-only, -EREMOTEIO,
+ * -EBADMSG stored bytes do not match, -ENOENT no such object, -EEXIST.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hash/blockmap.h"
+#include "hash/digest.h"
+
+struct tier;
+
+/* What an object's bytes came with; a tier keeps it beside or with the object. */
+struct tier_object {
+	uint64_t size;
+	struct digest digest;
+	int64_t mtime_ns;
+	uint32_t mode;
+};
+
+/* Where the bytes of an upload come from. */
+struct tier_source {
+	/* Fill @buffer with exactly @length bytes at @offset, checked against the block map. */
+	int (*read)(void *arg, uint64_t offset, void *buffer, size_t length);
+	/* Called with bytes just sent or received: rate limit, progress; non-zero aborts. */
+	int (*pace)(void *arg, uint64_t bytes);
+	void *arg;
+};
+
+enum put_flags {
+	PUT_REPLACE = 1 << 0, /* the object may exist and is ours (heads only, never media) */
+};
+
+struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
+	const char *scheme; /* "file" */
+	int (*open)(const char *url, struct tier **ret_tier);
+	void (*close)(struct tier *tier);
+
+	/* 0 when it answers now; -EHOSTDOWN, -EROFS, ... The tier's own identity is checked (a NAS
+	 * not mounted is not an empty NAS). */
+	int (*probe)(struct tier *tier);
+
+	/*
+	 * Write a whole object: temporary name, sync, read back past the cache, compare with
+	 * @object->digest, rename without replacing, sync the folder. -EEXIST when the key
+	 * is taken (by anybody). @source_map is what each block must be.
+	 */
+	int (*put)(struct tier *tier, const char *key, const struct tier_object *object,
+		   const struct tier_source *source);
+
+	/* Size as the tier has it; -ENOENT. */
+	int (*stat)(struct tier *tier, const char *key, uint64_t *ret_size);
+
+	/* @length bytes at @offset, all or an error. */
+	int (*get)(struct tier *tier, const char *key, uint64_t offset, void *buffer,
+		   size_t length);
+
+	/* Digest of the object as read back from the medium now. */
+	int (*check)(struct tier *tier, const char *key, const struct tier_source *pace,
+		     struct digest *ret_digest, uint64_t *ret_size);
+
+	/* Small objects of ours: journal segments, heads. get_small: caller frees. */
+	int (*put_small)(struct tier *tier, const char *key, const void *bytes, size_t length,
+			 enum put_flags flags);
+	int (*get_small)(struct tier *tier, const char *key, size_t max_bytes, void **ret_bytes,
+			 size_t *ret_length);
+
+	/* Names directly under @prefix (no path). Called for each; non-zero stops. */
+	int (*list)(struct tier *tier, const char *prefix,
+		    int (*fn)(void *arg, const char *name, bool is_folder), void *arg);
+
+	/* Free and total bytes; -ENOTSUP when the tier cannot tell. */
+	int (*space)(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total);
+};
+
+struct tier {
+	const struct tier_backend *backend;
+	char *name; /* owned */
+	char *url;  /* owned */
+};
+
+/*
+ * Open @url ("file:///mnt/nas", or an absolute path). Succeeds while the place is away: probe
+ * tells. -EINVAL bad URL, -EPROTONOSUPPORT unknown scheme.
+ */
+int tier_open(const char *name, const char *url, struct tier **ret_tier);
+void tier_close(struct tier *tier);
+
+/*
+ * The first time a place is used for a volume: makes .mediafs/v1/tier.json with @volume's
+ * UUID and a UUID of its own, or checks it: -EMEDIUMTYPE when it belongs to another volume. Returns
+ * the tier's UUID. Later probes demand the same (tier_expect()).
+ */
+int tier_claim(struct tier *tier, const char *volume_uuid, char ret_tier_uuid[37]);
+
+/* From now on probe() gives -EHOSTDOWN unless the place has this UUID. */
+int tier_expect(struct tier *tier, const char *tier_uuid);
+
+/* The volume a place belongs to, for init --join. -ENOENT: none. */
+int tier_volume(struct tier *tier, char ret_volume_uuid[37]);
+
+/*
+ * True for a key that is relative, has no empty, "." or ".." part, no NUL or control-only
+ * tricks, parts of at most 255 bytes and 4096 in all, and does not start with ".mediafs/"
+ * (media only).
+ */
+bool tier_key_ok(const char *key);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Transfer: gets verified files to the tiers and blocks back. Joins catalog, store, tier.
+ *
+ * One uploader thread and one fetcher pool per volume. Knows nothing of FUSE or open
+ * handles: what it must ask, it asks its host.
+ */
+#include "catalog/contents.h"
+#include "store/store.h"
+#include "tier/tier.h"
+
+struct transfer;
+
+struct transfer_tier {
+	uint32_t id;       /* tiers.id */
+	struct tier *tier; /* owned by transfer */
+};
+
+struct transfer_host {
+	void *arg;
+	/* A file was stored (or damaged while being read for sending): state already in the
+	 * catalog. */
+	void (*stored)(void *arg, uint64_t id, uint64_t generation);
+	void (*damaged)(void *arg, uint64_t id, uint64_t generation, uint64_t block);
+	/* Bytes are being received right now: background work may step aside. */
+	bool (*is_busy)(void *arg);
+	/* Current value of a setting. */
+	int64_t (*setting)(void *arg, enum setting setting);
+	/* A rule's globs; caller frees; NULL = built-in. */
+	char *(*rule)(void *arg, const char *name);
+};
+
+/* Opens every [tier] of @settings, claims them in the catalog. Threads start in transfer_start().
+ */
+int transfer_new(struct catalog *catalog, struct store *store, const struct settings *settings,
+		 const struct transfer_host *host, struct transfer **ret_transfer);
+int transfer_start(struct transfer *transfer);
+void transfer_free(struct transfer *transfer); /* stops and joins */
+
+size_t transfer_tier_count(const struct transfer *transfer);
+const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_t index);
+
+/* A file became VERIFIED: queue it for every tier, unless a rule ignores it. */
+int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
+			   const char *path, uint64_t size);
+
+/* Settings changed or something was queued: look again now. */
+void transfer_wake(struct transfer *transfer);
+
+/*
+ * Read [@offset, @offset + @length) of @content from the best good copy into @buffer.
+ * @offset is block-aligned; whole blocks (or the last one). Every block is checked against the
+ * content's map; one retry from another copy, then -EBADMSG. -EHOSTDOWN when no tier answers,
+ * -ENOENT when no copy is recorded. Takes the rate limit as @urgent (a reader waits) or not.
+ */
+enum fetch_flags { FETCH_URGENT = 1 << 0 };
+int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
+		   void *buffer, size_t length, enum fetch_flags flags);
+
+/*
+ * Ask the tiers now for copies of @content: each must exist, have the size and digest (read
+ * back from its medium). Returns the number of good copies, updates the catalog's rows.
+ */
+int transfer_recheck(struct transfer *transfer, const struct content_row *content);
+
+/* For status. */
+struct transfer_status {
+	char path[512]; /* being sent, "" when idle */
+	uint64_t path_bytes, path_done;
+	uint64_t rate; /* bytes/s, over the last seconds */
+	uint64_t sent_total;
+	bool paused;
+	bool tier_down;      /* any */
+	int tier_error;      /* of the tier that is down */
+	int64_t next_try_ns; /* realtime, 0 = none */
+};
+void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_status);
+
+/* Wait out the token bucket for @bytes. For others that use the uplink (sync). */
+int transfer_pace(struct transfer *transfer, uint64_t bytes);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Open files: reading, writing, and what a close leads to.
+ *
+ * Every change of a regular file's bytes goes through here, so that its receipt knows it.
+ * Closing the last writer hands the file to the verifier.
+ */
+#include "volume/volume.h"
+
+/* Create and open. @flags as open(2) (O_EXCL, O_TRUNC, O_APPEND, ...). */
+int volume_create(struct volume *volume, const struct caller *caller, uint64_t parent,
+		  const char *name, mode_t mode, int flags, struct volume_entry *ret_entry,
+		  struct file **ret_file);
+int volume_tmpfile(struct volume *volume, const struct caller *caller, uint64_t parent, mode_t mode,
+		   int flags, struct volume_entry *ret_entry, struct file **ret_file);
+
+/* -EAGAIN for an announced file, -EROFS. O_TRUNC cuts it. Permission was checked by the kernel. */
+int volume_open_file(struct volume *volume, const struct caller *caller, uint64_t id, int flags,
+		     struct file **ret_file);
+
+/*
+ * The last close of this handle. Reports nothing: errors went to flush. Starts verification
+ * when it was the last writer.
+ */
+void volume_release(struct file *file);
+
+/*
+ * One close(2) of a descriptor. Sticky write errors are reported here (once per handle);
+ * with verify=close the read-back is waited for: -EIO when it disagrees.
+ */
+int volume_flush(struct file *file);
+int volume_fsync(struct file *file, bool data_only);
+
+/* A read that has to wait for a tier is answered later. Reply exactly once. */
+typedef void (*volume_read_done)(void *arg, ssize_t result);
+
+/*
+ * Up to @length bytes at @offset into @buffer (which lives until the answer). Returns the
+ * count, or a negative errno, or -EINPROGRESS: then @done is called later from another
+ * thread, after hydration, or with an error (-ETIMEDOUT after hydrate_timeout, -EIO, ...).
+ */
+ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset,
+		    volume_read_done done, void *arg);
+
+/* Give up a parked read; @done is called with -EINTR soon, unless it was already. */
+void volume_read_cancel(struct file *file, void *arg);
+
+/* All or an error. @caller for clearing set-id bits. */
+ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
+		     size_t length, off_t offset);
+int volume_fallocate(struct file *file, const struct caller *caller, int mode, off_t offset,
+		     off_t length);
+ssize_t volume_copy_range(struct file *in, off_t in_offset, struct file *out, off_t out_offset,
+			  size_t length);
+off_t volume_seek(struct file *file, off_t offset, int whence); /* SEEK_DATA, SEEK_HOLE */
+
+uint64_t file_id(const struct file *file);
+
+/*
+ * A descriptor for kernel passthrough (borrowed, lives as long as @file), or -1: only for
+ * read-only opens of a fully resident, closed (not being written) file. While any such
+ * handle is open the file is never evicted.
+ */
+int file_passthrough_fd(const struct file *file);

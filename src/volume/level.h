@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Leveller: brings the catalog level with the tree (DESIGN D4). Walks the tree, compares
+ * inode, size, mtime and ctime; whatever differs is received again. Names the tree
+ * lost are removed and told as an event ("missing" when it was verified media).
+ */
+#include "volume/internal.h"
+
+struct leveller *leveller_new(struct volume *volume);
+
+/* In the background, when the catalog was left unclean. */
+int leveller_start(struct leveller *leveller);
+void leveller_free(struct leveller *leveller);
+
+struct level_report {
+	uint64_t nodes, added, changed, missing, renamed;
+};
+
+/*
+ * One pass over an unmounted (or just opened) store. @fix: change the catalog; else only
+ * count. @fn hears of each difference ("added", "changed", "missing"; NULL: nobody). Used by fsck
+ * too.
+ */
+enum level_flags { LEVEL_FIX = 1 << 0 };
+int level_tree(struct store *store, struct catalog *catalog, enum level_flags flags,
+	       void (*fn)(void *arg, const char *what, const char *path), void *arg,
+	       struct level_report *ret_report);

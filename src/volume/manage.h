@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What people do with a running volume: control/ calls these. All may block on SQL.
+ */
+#include "catalog/contents.h"
+#include "catalog/events.h"
+#include "transfer/transfer.h"
+#include "volume/volume.h"
+
+struct volume_status {
+	struct catalog_totals totals;
+	struct queue_totals queue;
+	struct transfer_status transfer;
+	uint64_t receiving_rate; /* bytes/s arriving */
+	uint64_t verify_backlog; /* files waiting for read-back */
+	uint64_t verify_rate;    /* bytes/s */
+	uint64_t disk_free, disk_total;
+	uint64_t pending_publish; /* records not yet told to other sites */
+	uint64_t conflicts;
+	int64_t uploaded_eta_ns; /* duration, -1 unknown */
+	int catalog_error;
+	bool read_only;
+};
+int volume_get_status(struct volume *volume, struct volume_status *ret_status);
+
+struct store *volume_store(struct volume *volume);
+struct catalog *volume_catalog(struct volume *volume);
+
+/* Change a setting in the running volume and in mediafs.conf. *ret_message as settings_set_text().
+ */
+int volume_set_setting(struct volume *volume, const char *key, const char *value,
+		       char **ret_message);
+int volume_get_setting(struct volume *volume, const char *key, char **ret_value);
+
+/* Called for each file worked on: 0 done, or the error why not. Non-zero return stops. */
+typedef int (*volume_progress_fn)(void *arg, const char *path, uint64_t bytes, int error);
+
+enum residency_verb { RESIDENCY_EVICT, RESIDENCY_FETCH, RESIDENCY_PIN, RESIDENCY_UNPIN };
+
+/* On @path (relative to the root) and everything under it. -ENOENT. */
+int volume_residency(struct volume *volume, enum residency_verb verb, const char *path,
+		     volume_progress_fn progress, void *arg);
+
+/* Everything received so far is in the catalog's readable part. */
+int volume_barrier(struct volume *volume);
+
+/* Write an event with the volume's site. */
+void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
+		  const char *digest, const char *detail);
+
+/*
+ * The kernel is told through this when another site changed the tree. Set by fs/.
+ */
+struct volume_notify {
+	void *arg;
+	void (*entry)(void *arg, uint64_t parent,
+		      const char *name);       /* name appeared, moved or went */
+	void (*inode)(void *arg, uint64_t id); /* attributes or bytes changed */
+};
+void volume_set_notify(struct volume *volume, const struct volume_notify *notify);

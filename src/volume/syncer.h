@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Syncer: tells other sites what changed here (journal of records in the tier) and shows
+ * here what they told (placeholders). Formats and merging: sync/. One thread.
+ */
+#include "volume/internal.h"
+
+struct syncer *syncer_new(struct volume *volume);
+int syncer_start(struct syncer *syncer);
+void syncer_free(struct syncer *syncer);
+
+/* Something at a path changed (queued in the catalog already): look soon. */
+void syncer_wake(struct syncer *syncer);
+
+/* Publish and poll once, in this thread, now. For tests and `wait`. */
+int syncer_run(struct syncer *syncer);
