@@ -41,6 +41,10 @@ struct volume {
 
 	_Atomic uint64_t received_bytes; /* since open */
 	_Atomic int64_t last_write_ns;   /* monotonic, of the last received byte */
+
+	struct mutex status_lock; /* rank 92; the last two looks, for a rate */
+	int64_t sample_ns;
+	uint64_t sample_bytes, sample_rate;
 };
 
 /* One value of the live settings. */

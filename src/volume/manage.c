@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/manage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "volume/internal.h"
+#include "volume/keeper.h"
+#include "volume/syncer.h"
+#include "volume/verifier.h"
+
+/* A rate needs two looks at least this far apart; looks further apart say nothing of now. */
+#define SAMPLE_MIN_NS (500 * NS_PER_MS)
+#define SAMPLE_MAX_NS (10 * NS_PER_SEC)
+
+struct store *volume_store(struct volume *volume)
+{
+	return volume->store;
+}
+
+struct catalog *volume_catalog(struct volume *volume)
+{
+	return volume->catalog;
+}
+
+int volume_barrier(struct volume *volume)
+{
+	return catalog_barrier(volume->catalog);
+}
+
+void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
+		  const char *digest, const char *detail)
+{
+	const struct event row = {
+		.actor = actor,
+		.event = event,
+		.path = path,
+		.digest = digest,
+		.detail = detail,
+	};
+
+	/* A catalog that fails says so itself, once, and in status. */
+	(void)catalog_add_event(volume->catalog, &row);
+}
+
+static uint64_t receiving_rate(struct volume *volume)
+{
+	uint64_t bytes = volume->received_bytes;
+	int64_t now = monotonic_ns();
+	int64_t passed;
+
+	scoped_lock(&volume->status_lock);
+	passed = now - volume->sample_ns;
+	if (passed >= SAMPLE_MIN_NS) {
+		volume->sample_rate = passed > SAMPLE_MAX_NS
+					      ? 0
+					      : (uint64_t)((double)(bytes - volume->sample_bytes) *
+							   1e9 / (double)passed);
+		volume->sample_ns = now;
+		volume->sample_bytes = bytes;
+	}
+	return volume_is_receiving(volume) ? volume->sample_rate : 0;
+}
+
+int volume_get_status(struct volume *volume, struct volume_status *ret_status)
+{
+	struct volume_status status = { .uploaded_eta_ns = -1 };
+	struct statvfs disk;
+	int r;
+
+	r = catalog_get_totals(volume->catalog, &status.totals);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < transfer_tier_count(volume->transfer); i++) {
+		struct queue_totals queue;
+
+		r = catalog_queue_totals(volume->catalog, transfer_tier(volume->transfer, i)->id,
+					 &queue);
+		if (r < 0)
+			return r;
+		status.queue.files += queue.files;
+		status.queue.bytes += queue.bytes;
+		status.queue.poison += queue.poison;
+	}
+	transfer_get_status(volume->transfer, &status.transfer);
+	verifier_get(volume->verifier, &status.verify_backlog, &status.verify_rate);
+	status.receiving_rate = receiving_rate(volume);
+	if (fstatvfs(volume->store->root_fd, &disk) == 0) {
+		status.disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+		status.disk_total = (uint64_t)disk.f_blocks * disk.f_frsize;
+	}
+	if (status.queue.bytes == 0)
+		status.uploaded_eta_ns = 0;
+	else if (status.transfer.rate > 0 && !status.transfer.paused)
+		status.uploaded_eta_ns =
+			(int64_t)((double)status.queue.bytes * 1e9 / (double)status.transfer.rate);
+	status.catalog_error = catalog_error(volume->catalog);
+	status.read_only = volume->flags & VOLUME_READ_ONLY;
+	*ret_status = status;
+	return 0;
+}
+
+int volume_set_setting(struct volume *volume, const char *key, const char *value,
+		       char **ret_message)
+{
+	int r;
+
+	mutex_lock(&volume->settings_lock);
+	r = settings_set_text(volume->settings, key, value, ret_message);
+	/* The file is small and changes at a person's pace: written under its lock, so that two
+	 * changes cannot cross. */
+	if (r == 0)
+		r = settings_save(volume->settings, volume->store->path);
+	mutex_unlock(&volume->settings_lock);
+	if (r == 0)
+		transfer_wake(volume->transfer);
+	return r;
+}
+
+int volume_get_setting(struct volume *volume, const char *key, char **ret_value)
+{
+	scoped_lock(&volume->settings_lock);
+	return settings_get_text(volume->settings, key, ret_value);
+}

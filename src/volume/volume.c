@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "volume/hydrate.h"
+#include "volume/internal.h"
+#include "volume/keeper.h"
+#include "volume/level.h"
+#include "volume/live.h"
+#include "volume/node.h"
+#include "volume/syncer.h"
+#include "volume/verifier.h"
+
+/* Bytes count as "arriving now" for this long after the last one. */
+#define RECEIVING_NS (300 * NS_PER_MS)
+
+int64_t volume_setting(struct volume *volume, enum setting setting)
+{
+	scoped_lock(&volume->settings_lock);
+	return settings_get(volume->settings, setting);
+}
+
+bool volume_is_receiving(const struct volume *volume)
+{
+	return monotonic_ns() - volume->last_write_ns < RECEIVING_NS;
+}
+
+void volume_set_notify(struct volume *volume, const struct volume_notify *notify)
+{
+	scoped_lock(&volume->notify_lock);
+	volume->notify = notify ? *notify : (struct volume_notify){ 0 };
+}
+
+static struct volume_notify get_notify(struct volume *volume)
+{
+	scoped_lock(&volume->notify_lock);
+	return volume->notify;
+}
+
+void volume_notify_entry(struct volume *volume, uint64_t parent, const char *name)
+{
+	struct volume_notify notify = get_notify(volume);
+
+	if (notify.entry)
+		notify.entry(notify.arg, parent, name);
+}
+
+void volume_notify_inode(struct volume *volume, uint64_t id)
+{
+	struct volume_notify notify = get_notify(volume);
+
+	if (notify.inode)
+		notify.inode(notify.arg, id);
+}
+
+/* What transfer asks of us. */
+
+static void host_stored(void *arg, uint64_t id, uint64_t generation)
+{
+	struct volume *volume = arg;
+	struct live *live = live_peek(volume, id);
+
+	if (live) {
+		mutex_lock(&live->lock);
+		if (live->generation == generation && file_state_may(live->state, FILE_STORED))
+			live->state = FILE_STORED;
+		mutex_unlock(&live->lock);
+		live_put(live);
+	}
+	if (volume->syncer)
+		syncer_wake(volume->syncer);
+}
+
+static void host_damaged(void *arg, uint64_t id, uint64_t generation, uint64_t block)
+{
+	struct volume *volume = arg;
+	struct live *live = live_peek(volume, id);
+
+	(void)block; /* logged where it was found */
+	if (!live)
+		return;
+	mutex_lock(&live->lock);
+	if (live->generation == generation)
+		live->state = FILE_DAMAGED;
+	mutex_unlock(&live->lock);
+	live_put(live);
+}
+
+static bool host_is_busy(void *arg)
+{
+	return volume_is_receiving(arg);
+}
+
+static int64_t host_setting(void *arg, enum setting setting)
+{
+	return volume_setting(arg, setting);
+}
+
+static char *host_rule(void *arg, const char *name)
+{
+	struct volume *volume = arg;
+	const char *globs;
+
+	scoped_lock(&volume->settings_lock);
+	globs = settings_rule(volume->settings, name);
+	return globs ? strdup(globs) : NULL;
+}
+
+static int open_settings(struct volume *volume, const char *path)
+{
+	cleanup_free char *message = NULL;
+	int r = settings_load(path, &volume->settings, &message);
+
+	if (r < 0 && message)
+		log_error("%s/mediafs.conf: %s", path, message);
+	else if (r < 0)
+		log_error_errno(r, "cannot read %s/mediafs.conf", path);
+	return r;
+}
+
+static int open_catalog(struct volume *volume)
+{
+	cleanup_free char *file = store_file(volume->store, "catalog.db");
+	int r;
+
+	if (!file)
+		return -ENOMEM;
+	r = catalog_open(file, volume->store->site_uuid, 0, &volume->catalog);
+	if (r == -ENOENT || r == -EUCLEAN)
+		log_error("%s is %s: mediafs-fsck --rebuild-catalog %s makes a new one from the "
+			  "files",
+			  file, r == -ENOENT ? "missing" : "damaged", volume->store->path);
+	else if (r == -EPROTONOSUPPORT)
+		log_error("%s was made by a newer mediafs: use that one", file);
+	else if (r < 0)
+		log_error_errno(r, "cannot open %s", file);
+	return r;
+}
+
+static int open_parts(struct volume *volume)
+{
+	const struct transfer_host host = {
+		.arg = volume,
+		.stored = host_stored,
+		.damaged = host_damaged,
+		.is_busy = host_is_busy,
+		.setting = host_setting,
+		.rule = host_rule,
+	};
+	int r;
+
+	r = transfer_new(volume->catalog, volume->store, volume->settings, &host,
+			 &volume->transfer);
+	if (r < 0)
+		return r;
+	volume->nodes = nodes_new(volume->store);
+	volume->lives = lives_new(volume);
+	volume->verifier = verifier_new(volume);
+	volume->hydrator = hydrator_new(volume);
+	volume->keeper = keeper_new(volume);
+	volume->leveller = leveller_new(volume);
+	if (!volume->nodes || !volume->lives || !volume->verifier || !volume->hydrator ||
+	    !volume->keeper || !volume->leveller)
+		return -ENOMEM;
+	if (transfer_tier_count(volume->transfer) > 0) {
+		volume->syncer = syncer_new(volume);
+		if (!volume->syncer)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* In this order: who works for others starts before them. */
+static int start_parts(struct volume *volume)
+{
+	int r;
+
+	r = hydrator_start(volume->hydrator);
+	if (r == 0)
+		r = transfer_start(volume->transfer);
+	if (r == 0)
+		r = verifier_start(volume->verifier);
+	if (r == 0)
+		r = leveller_start(volume->leveller);
+	if (r == 0)
+		r = keeper_start(volume->keeper);
+	if (r == 0 && volume->syncer)
+		r = syncer_start(volume->syncer);
+	return r;
+}
+
+static int open_store(struct volume *volume, const char *path)
+{
+	int r = store_open(path, STORE_LOCK, &volume->store);
+
+	switch (r) {
+	case 0:
+		break;
+	case -EBUSY:
+		log_error("%s is in use by process %d: one daemon or mediafs-fsck at a time", path,
+			  (int)store_locked_by(path));
+		break;
+	case -ENOENT:
+		log_error("%s is not a store: mediafs init %s makes one", path, path);
+		break;
+	case -EPROTONOSUPPORT:
+		log_error("%s was made by a newer mediafs: use that one", path);
+		break;
+	default:
+		log_error_errno(r, "cannot open the store %s", path);
+	}
+	return r;
+}
+
+int volume_open(const char *path, enum volume_flags flags, struct volume **ret_volume)
+{
+	struct volume *volume = calloc(1, sizeof(*volume));
+	int r;
+
+	if (!volume)
+		return -ENOMEM;
+	volume->flags = flags;
+	mutex_init(&volume->settings_lock, 90);
+	mutex_init(&volume->notify_lock, 91);
+	mutex_init(&volume->status_lock, 92);
+	/* A number so far back that nothing counts as arriving. */
+	volume->last_write_ns = monotonic_ns() - RECEIVING_NS;
+	r = open_store(volume, path);
+	if (r == 0)
+		r = open_settings(volume, path);
+	if (r == 0)
+		r = open_catalog(volume);
+	if (r == 0)
+		r = open_parts(volume);
+	if (r == 0 && !(flags & VOLUME_NO_THREADS))
+		r = start_parts(volume);
+	if (r < 0) {
+		volume_close(volume);
+		return r;
+	}
+	*ret_volume = volume;
+	return 0;
+}
+
+/* Those who call others end before them. */
+void volume_close(struct volume *volume)
+{
+	if (!volume)
+		return;
+	volume_set_notify(volume, NULL);
+	syncer_free(volume->syncer);
+	keeper_free(volume->keeper);
+	leveller_free(volume->leveller);
+	verifier_free(volume->verifier);
+	hydrator_free(volume->hydrator);
+	transfer_free(volume->transfer);
+	lives_free(volume->lives);
+	nodes_free(volume->nodes);
+	catalog_close(volume->catalog);
+	settings_free(volume->settings);
+	store_close(volume->store);
+	mutex_fini(&volume->status_lock);
+	mutex_fini(&volume->notify_lock);
+	mutex_fini(&volume->settings_lock);
+	free(volume);
+}
