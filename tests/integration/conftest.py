@@ -1,0 +1,48 @@
+"""Fixtures: sites that are always unmounted at the end."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lib import Site  # noqa: E402  (the path comes first)
+
+
+@pytest.fixture
+def sites(tmp_path):
+    """Make sites in the test's folder: sites("cart", tier=...)."""
+    made = []
+
+    def make(name="cart", **options):
+        site = Site(tmp_path, name, **options)
+        made.append(site)
+        return site
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def tier(tmp_path):
+    folder = tmp_path / "tier"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def cart(sites, tier):
+    """A mounted cart with a directory tier."""
+    return sites("cart", tier=tier).mount()
+
+
+@pytest.fixture
+def plain(sites):
+    """A mounted cart without any tier."""
+    return sites("plain").mount()
+
+
+@pytest.fixture
+def pair(sites, tier, cart):
+    """A cart and an editorial site that joined it, both mounted."""
+    return cart, sites("editorial", join=tier).mount()
