@@ -16,6 +16,13 @@ int volume_create(struct volume *volume, const struct caller *caller, uint64_t p
 int volume_tmpfile(struct volume *volume, const struct caller *caller, uint64_t parent, mode_t mode,
 		   int flags, struct volume_entry *ret_entry, struct file **ret_file);
 
+/*
+ * ftruncate(2) when @file is given, truncate(2) otherwise. Cutting to nothing needs no block of
+ * an evicted file; any other size brings it back first (it may wait for a tier).
+ */
+int file_truncate(struct volume *volume, const struct caller *caller, uint64_t id,
+		  struct file *file, off_t size);
+
 /* -EAGAIN for an announced file, -EROFS. O_TRUNC cuts it. Permission was checked by the kernel. */
 int volume_open_file(struct volume *volume, const struct caller *caller, uint64_t id, int flags,
 		     struct file **ret_file);
@@ -47,11 +54,17 @@ ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset
 /* Give up a parked read; @done is called with -EINTR soon, unless it was already. */
 void volume_read_cancel(struct file *file, void *arg);
 
-/* All or an error. @caller for clearing set-id bits. */
+/*
+ * As pwrite(2): the count is short only when the disk became full in the middle. @caller (may be
+ * NULL: the kernel writes back a mapping) for clearing set-id bits. Any error but -ENOSPC, -EDQUOT,
+ * -EFBIG and -EROFS makes the file damaged.
+ */
 ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
 		     size_t length, off_t offset);
 int volume_fallocate(struct file *file, const struct caller *caller, int mode, off_t offset,
 		     off_t length);
+
+/* May be short. -EXDEV: the kernel is to do it by reading and writing (@in is not all here). */
 ssize_t volume_copy_range(struct file *in, off_t in_offset, struct file *out, off_t out_offset,
 			  size_t length);
 off_t volume_seek(struct file *file, off_t offset, int whence); /* SEEK_DATA, SEEK_HOLE */

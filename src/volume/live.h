@@ -15,21 +15,28 @@ struct live {
 	struct volume *volume; /* borrowed, outlives us */
 	uint64_t id;
 
-	unsigned refs; /* guarded by lives->lock, rank 20 */
+	/* Guarded by lives->lock, rank 20. */
+	unsigned refs;
+	bool loading; /* being made by live_get(); others wait */
 
 	struct mutex lock;   /* rank 30; guards the rest */
-	struct cond changed; /* state, verifying, open counts */
+	struct cond changed; /* state, verifying, moving, open counts */
 	uint64_t generation;
 	enum file_state state;
-	uint64_t content;
+	uint64_t content;        /* 0: none, or not looked up since it was verified */
 	int error;               /* sticks to the generation */
+	uint64_t error_count;    /* errors so far: each handle tells each of them once */
+	uint64_t changes;        /* rises with every change of bytes */
 	unsigned writers;        /* handles open for writing */
 	unsigned readers;        /* all other handles */
-	bool verifying;          /* the verifier reads it now; a write makes it give up */
+	bool verifying;          /* the verifier reads it now; `changes` tells it to give up */
 	bool moving;             /* being evicted or placed: no new opens until done (they wait) */
 	bool unlinked;           /* no name left: never verified, never sent */
+	bool is_level;           /* the catalog's row described the inode when it was read */
 	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED */
-	bool has_residency;      /* residency below is the truth; otherwise all is here */
+	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
+	bool has_map;
+	bool has_residency; /* residency below is the truth; otherwise all is here */
 	struct residency residency;
 };
 
@@ -39,21 +46,60 @@ void lives_free(struct lives *lives);
 /*
  * The live object of @id, made from the catalog and the residency xattr when it is not
  * there (blocks on SQL then). @fd: any descriptor of the file, for the xattr; -1: opened here.
- * -ENOENT, -EUCLEAN.
+ * -ENOENT, -ESTALE, -EUCLEAN (its residency cannot be told: nothing of it may be read).
  */
 int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live);
 
-/* As live_get(), for a file just created by us: no SQL. The catalog row is the caller's to queue.
- */
+/* As live_get(), for a file just created by us: no SQL, state RECEIVING, an empty receipt. The
+ * catalog row (live->generation, live->state) is the caller's to queue. */
 int live_create(struct volume *volume, uint64_t id, struct live **ret_live);
 
 /* The object only if it exists already; NULL otherwise. Counted. */
 struct live *live_peek(struct volume *volume, uint64_t id);
 void live_put(struct live *live);
+DEFINE_CLEANUP(struct live *, live_put)
+
+/*
+ * A number to start the generations of a new inode with: unlike any that an earlier file
+ * with the same inode number had, so that a late step about that one is dropped.
+ */
+uint64_t live_new_generation(void);
 
 /*
  * A change of the bytes is about to happen (write, truncate, fallocate): begins a new
- * generation unless one is being received. Fully hydrated first, or cut: -EAGAIN means
- * absent blocks must be fetched before (the caller hydrates and tries again).
+ * generation unless one is being received. -EAGAIN means that something has to be fetched first
+ * (absent blocks, the block map): the caller unlocks, calls live_prepare() and tries again.
+ * -EIO for a damaged file: only cutting it to nothing makes it writable again.
  */
 int live_begin_locked(struct live *live, int fd);
+
+/* Waits until live_begin_locked() has what it needs: all blocks here, the map known. */
+int live_prepare(struct live *live);
+
+/*
+ * Both: take the lock, wait while it is moved, begin. 0: live->lock is held, the change may be
+ * made and the receipt told. Otherwise an error, and not held.
+ */
+int live_lock_for_change(struct live *live, int fd);
+
+/* Cut to nothing and begin a generation, whatever it was. Needs no block. */
+int live_cut_locked(struct live *live, int fd);
+
+/*
+ * Bytes that were acknowledged are gone or did not match: the generation is DAMAGED, which is
+ * logged, told as an event with @detail and kept in the catalog. Not with the lock held.
+ * @generation: nothing happens when it is no longer the current one.
+ */
+void live_damage(struct live *live, uint64_t generation, int error, const char *detail);
+
+/* An error that a writer saw, nothing acknowledged was lost: each handle's flush tells it once. */
+void live_note_error_locked(struct live *live, int error);
+
+/* The catalog was moved to @state by others (queued, stored, repaired): follow. Any thread. */
+void live_follow(struct volume *volume, uint64_t id, uint64_t generation, enum file_state state);
+
+/*
+ * Every acknowledged byte is in the backing file when it returns (before stat, utimens, ...).
+ * Not with the lock held.
+ */
+void live_drain(struct live *live);
