@@ -69,7 +69,15 @@ ssize_t volume_copy_range(struct file *in, off_t in_offset, struct file *out, of
 			  size_t length);
 off_t volume_seek(struct file *file, off_t offset, int whence); /* SEEK_DATA, SEEK_HOLE */
 
+/*
+ * Cut or grow to @size (SETATTR_SIZE). @file may be NULL: opened for it. The same size is no
+ * change of the bytes (but mtime follows). Clears set-id bits as a write does.
+ */
+int file_truncate(struct volume *volume, const struct caller *caller, uint64_t id,
+		  struct file *file, off_t size);
+
 uint64_t file_id(const struct file *file);
+int file_fd(const struct file *file); /* the backing descriptor, borrowed */
 
 /*
  * A descriptor for kernel passthrough (borrowed, lives as long as @file), or -1: only for
