@@ -3,7 +3,8 @@
 
 /*
  * Rules: which files never leave, and in which order the others go. Globs match the
- * file's name, or the whole path when they hold a '/'. Pure.
+ * file's name, or the whole path when they hold a '/' (then also with a '/' before it, so that
+ * "*/proxy/*" matches at the top too). Case is ignored. Pure.
  */
 #include <stdbool.h>
 
