@@ -63,6 +63,16 @@ int catalog_set_damaged(struct catalog *catalog, uint64_t id, uint64_t generatio
 int catalog_set_state(struct catalog *catalog, uint64_t id, uint64_t generation,
 		      enum file_state state, enum step_flags flags);
 
+/* The resident bytes were read back and matched. set_verified says so too. */
+int catalog_set_checked(struct catalog *catalog, uint64_t id, uint64_t generation,
+			int64_t checked_ns);
+
+/*
+ * For the scrub: files (VERIFIED to HYDRATING, with resident bytes) last checked before
+ * @before_ns, longest ago first; at most @max ids. Returns the count. Needs an index.
+ */
+int catalog_unchecked(struct catalog *catalog, int64_t before_ns, uint64_t *ret_ids, size_t max);
+
 int catalog_set_resident(struct catalog *catalog, uint64_t id, uint64_t generation,
 			 uint64_t resident_bytes);
 
@@ -120,10 +130,12 @@ struct queue_row {
 /* Put into the queue (or replace). The file's state becomes QUEUED if it was VERIFIED. */
 int catalog_enqueue(struct catalog *catalog, const struct queue_row *row, enum step_flags flags);
 
-/* After a failed attempt. */
-int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint32_t tier, int64_t due_ns,
-			int error, bool poison);
-int catalog_dequeue(struct catalog *catalog, uint64_t id, uint32_t tier);
+/* After a failed attempt: attempts + 1. Nothing if the row is now of another generation. */
+int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier,
+			int64_t due_ns, int error, bool poison);
+
+/* The row goes, unless it is now of another generation; the state is the caller's to set. */
+int catalog_dequeue(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier);
 
 /*
  * The next rows due at @now_ns for @tier, best first: by class, where every
