@@ -10,8 +10,8 @@
 #define SEPARATORS " \t\n"
 
 struct globs {
-	char *text;    /* owned; NUL between the globs */
-	char **glob;   /* owned array; strings lie in text */
+	char *text;  /* owned; NUL between the globs */
+	char **glob; /* owned array; strings lie in text */
 	size_t count;
 };
 
@@ -29,7 +29,9 @@ static const char default_ignore[] =
 	/* macOS */
 	".DS_Store ._* .AppleDB .AppleDesktop .apdisk .localized .VolumeIcon.icns Icon[[:cntrl:]] "
 	".metadata_never_index* .metadata_direct_scope_only .ql_disable* .com.apple.timemachine.* "
-	"*.sb-????????-?????? */.AppleDouble/* */.Trashes/* */.TemporaryItems/* "
+	"*/.AppleDouble/* */.Trashes/* */.TemporaryItems/* "
+	"*.sb-????????"
+	"-?????? " /* in one piece it holds a trigraph */
 	"*/.Spotlight-V100/* */.fseventsd/* */.DocumentRevisions-V100/* */Network?Trash?Folder/* "
 	"*/Temporary?Items/* "
 	/* Linux desktops, FUSE, NFS, Samba */
@@ -56,8 +58,8 @@ static const char *const default_classes[PRIORITY_COUNT] = {
 };
 
 static const char *const names[PRIORITY_COUNT] = {
-	[PRIORITY_READER] = "reader",   [PRIORITY_NOTES] = "notes",
-	[PRIORITY_SOUND] = "sound",     [PRIORITY_PROXIES] = "proxies",
+	[PRIORITY_READER] = "reader",       [PRIORITY_NOTES] = "notes",
+	[PRIORITY_SOUND] = "sound",         [PRIORITY_PROXIES] = "proxies",
 	[PRIORITY_ORIGINALS] = "originals",
 };
 
@@ -145,9 +147,9 @@ static const char *globs_match(const struct globs *globs, const char *rooted)
 	for (size_t i = 0; i < globs->count; i++) {
 		const char *glob = globs->glob[i];
 
-		if (!strchr(glob, '/') ? glob_matches(glob, name)
-				       : glob_matches(glob, rooted + 1) ||
-						 glob_matches(glob, rooted))
+		if (!strchr(glob, '/')
+			    ? glob_matches(glob, name)
+			    : glob_matches(glob, rooted + 1) || glob_matches(glob, rooted))
 			return glob;
 	}
 	return NULL;

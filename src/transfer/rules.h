@@ -3,8 +3,8 @@
 
 /*
  * Rules: which files never leave, and in which order the others go. Globs match the
- * file's name, or the whole path when they hold a '/' (then also with a '/' before it, so that
- * "*/proxy/*" matches at the top too). Case is ignored. Pure.
+ * file's name, or the whole path when they hold a '/' (with and without a '/' before it, so
+ * that a glob that begins with "any folder/" matches at the top too). Case is ignored. Pure.
  */
 #include <stdbool.h>
 

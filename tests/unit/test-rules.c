@@ -10,11 +10,19 @@ DEFINE_CLEANUP(struct rules *, rules_free)
 TEST(media_is_never_ignored)
 {
 	static const char *const media[] = {
-		"A001/A001C001_260930_R1JL.mxf", "A001/CONTENTS/CLIP/0013MM.XML", "clip.mov",
-		"B002/.sidecar",                 "S01T01.WAV",		    "DAY1/notes.txt",
-		"tmp/clip.mov",                  "part/1.mov",		   "Icons",
-		"DAY1/.Trash.mov",               "A001/partial cut/x.mov",
-		"B002/Trashes/x.mov",            "show.tmp/clip.mov",
+		"A001/A001C001_260930_R1JL.mxf",
+		"A001/CONTENTS/CLIP/0013MM.XML",
+		"clip.mov",
+		"B002/.sidecar",
+		"S01T01.WAV",
+		"DAY1/notes.txt",
+		"tmp/clip.mov",
+		"part/1.mov",
+		"Icons",
+		"DAY1/.Trash.mov",
+		"A001/partial cut/x.mov",
+		"B002/Trashes/x.mov",
+		"show.tmp/clip.mov",
 	};
 	scoped_rules rules = rules_new(NULL, NULL);
 
@@ -44,7 +52,8 @@ TEST(what_systems_leave_behind_stays_here)
 		{ "$RECYCLE.BIN/x", "*/$RECYCLE.BIN/*" },
 		{ "DAY1/~$report.docx", "~$*" },
 		{ "A001/Icon\r", "Icon[[:cntrl:]]" },
-		{ "report.pages.sb-0123abcd-XyZ012", "*.sb-????????-??????" },
+		{ "report.pages.sb-0123abcd-XyZ012", "*.sb-????????"
+						     "-??????" },
 		{ ".mediafs-new-1", ".mediafs-*" },
 	};
 	scoped_rules rules = rules_new(NULL, NULL);
