@@ -15,9 +15,15 @@
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [sync]     poll = 2s   flush = 1s
  *   [tier NAME] url = file:///mnt/nas
+ *
+ * Keys are SECTION.KEY: "transfer.limit", "rules.ignore", "rules.priority.notes",
+ * "tier.NAME.url". settings_get() may run while another thread sets; everything else is
+ * serialised by the owner.
  */
 #include <stddef.h>
 #include <stdint.h>
+
+#include "util/cleanup.h"
 
 enum setting {
 	SETTING_VERIFY,          /* 0 async, 1 close */
@@ -48,6 +54,7 @@ struct settings;
 int settings_parse(const char *text, size_t length, struct settings **ret_settings,
 		   char **ret_message);
 void settings_free(struct settings *settings);
+DEFINE_CLEANUP(struct settings *, settings_free)
 
 /* Read PATH/mediafs.conf; a missing file gives the defaults. */
 int settings_load(const char *store_path, struct settings **ret_settings, char **ret_message);
@@ -57,11 +64,18 @@ int64_t settings_get(const struct settings *settings, enum setting setting);
 /* As a person writes it ("80%", "20M", "5s"). Caller frees. -ENOENT: no such key. */
 int settings_get_text(const struct settings *settings, const char *key, char **ret_value);
 
-/* Change a value in memory, checked. -ENOENT no such key, -EINVAL with a message. */
+/*
+ * Change a value in memory, checked. "" takes the key out: the default applies again, a tier
+ * is gone. -ENOENT no such key, -EINVAL with a message. Makes what settings_rule() and
+ * settings_tier() returned before invalid.
+ */
 int settings_set_text(struct settings *settings, const char *key, const char *value,
 		      char **ret_message);
 
-/* Write back to PATH/mediafs.conf, keeping comments and unknown order; atomic, durable. */
+/*
+ * Write what was set to PATH/mediafs.conf as it is there now, keeping comments, order and what
+ * others changed meanwhile; atomic, durable. -EINVAL: the file there cannot be read any more.
+ */
 int settings_save(const struct settings *settings, const char *store_path);
 
 /* Tiers in file order; borrowed. */

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "store/settings.h"
+#include "util/cleanup.h"
 
 #define STORE_FORMAT_VERSION 1
 
@@ -25,6 +26,8 @@ struct store {
 	char *path;           /* absolute, owned */
 	int root_fd;          /* the store's directory */
 	int tree_fd;          /* O_PATH | O_DIRECTORY of tree/ */
+	int mount_fd;         /* tree/ opened for reading, for open_by_handle_at() */
+	int mount_id;         /* of tree/: what lies on another mount has no handle here */
 	int lock_fd;          /* run/lock, -1 when opened without lock */
 	uint64_t tree_device; /* st_dev of tree/ */
 	uint64_t tree_ino;    /* backing inode number of tree/ itself */
@@ -42,9 +45,11 @@ struct store_identity {
 };
 
 /*
- * Make a store in @path (made when missing; must be empty). Writes @settings_text (may be
- * NULL) as mediafs.conf. -EEXIST if it already is a store, -ENOTEMPTY. Nothing half made
- * is left on failure.
+ * Make a store in @path (made when missing; must be empty, "lost+found" does not count). Writes
+ * @settings_text (may be NULL) as mediafs.conf. -EEXIST if it already is a store,
+ * -ENOTEMPTY, -EINVAL for a site name that is empty, longer than 63 bytes or has other than
+ * letters, digits, '-', '_' and '.', or settings that cannot be read. Nothing half made is left on
+ * failure.
  */
 int store_create(const char *path, const struct store_identity *identity,
 		 const char *settings_text);
@@ -56,6 +61,7 @@ enum store_flags {
 /* -ENOENT not a store, -EUCLEAN unknown layout, -EPROTONOSUPPORT newer format, -EBUSY. */
 int store_open(const char *path, enum store_flags flags, struct store **ret_store);
 void store_close(struct store *store);
+DEFINE_CLEANUP(struct store *, store_close)
 
 /* The process that holds the lock, 0 when nobody does. */
 pid_t store_locked_by(const char *path);

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/settings.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/conf.h"
+#include "store/settings_table.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#define CONF_NAME "mediafs.conf"
+#define TIERS_MAX 16
+#define TIER_NAME_MAX 63
+#define URL_MAX 2048
+
+/* A key that the file or settings_set_text() gave. */
+struct entry {
+	char *key;    /* owned; SECTION.KEY */
+	char *value;  /* owned; NULL: taken out */
+	bool changed; /* to be written by settings_save() */
+};
+
+struct settings {
+	_Atomic int64_t values[SETTING_COUNT];
+	struct entry *entries; /* owned */
+	size_t entry_count;
+	struct settings_tier *tiers; /* owned; in file order */
+	size_t tier_count;
+};
+
+/* -EINVAL, with a message for a person. */
+__attribute__((format(printf, 2, 3))) static int refuse(char **ret_message, const char *format, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, format);
+	r = vasprintf(ret_message, format, ap);
+	va_end(ap);
+	if (r < 0) {
+		*ret_message = NULL;
+		return -ENOMEM;
+	}
+	return -EINVAL;
+}
+
+/* Keys ------------------------------------------------------------------------------- */
+
+static bool is_tier(const char *key)
+{
+	return strncmp(key, "tier.", 5) == 0;
+}
+
+static bool tier_name_ok(const char *name, size_t length)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_-";
+
+	return length > 0 && length <= TIER_NAME_MAX && strspn(name, allowed) >= length;
+}
+
+/* "tier.NAME.url": the length of NAME, 0 when @key is not of this form. */
+static size_t tier_name_length(const char *key)
+{
+	const char *name = key + 5;
+	const char *dot = strchr(name, '.');
+
+	if (!dot || strcmp(dot, ".url") != 0 || !tier_name_ok(name, (size_t)(dot - name)))
+		return 0;
+	return (size_t)(dot - name);
+}
+
+static int check_url(const char *key, const char *url, char **ret_message)
+{
+	if (strlen(url) > URL_MAX)
+		return refuse(ret_message, "%s: longer than %d bytes", key, URL_MAX);
+	if (*url != '/' && !strstr(url, "://"))
+		return refuse(ret_message, "%s = %s: must be an absolute path or a URL", key, url);
+	return 0;
+}
+
+/* *ret_row is NULL for a tier. */
+static int check_value(const char *key, const char *value, const struct setting_row **ret_row,
+		       int64_t *ret_value, char **ret_message)
+{
+	const struct setting_row *row;
+	int r;
+
+	*ret_row = NULL;
+	*ret_value = 0;
+	if (is_tier(key)) {
+		if (!tier_name_length(key))
+			return -ENOENT;
+		return check_url(key, value, ret_message);
+	}
+	row = setting_find(key);
+	if (!row)
+		return -ENOENT;
+	*ret_row = row;
+	r = setting_value(row, value, ret_value);
+	if (r == -EINVAL)
+		return refuse(ret_message, "%s = %s: must be %s%s", key, value,
+			      row->type == TYPE_CHOICE ? "one of " : "", row->allowed);
+	return r;
+}
+
+/* The section and the key in it that SECTION.KEY has in the file. Caller frees both. */
+static int split_key(const char *key, char **ret_section, char **ret_name)
+{
+	char *section, *name;
+	int r;
+
+	if (is_tier(key))
+		r = asprintf(&section, "tier %.*s", (int)tier_name_length(key), key + 5);
+	else
+		r = asprintf(&section, "%.*s", (int)strcspn(key, "."), key);
+	if (r < 0)
+		return -ENOMEM;
+	name = strdup(is_tier(key) ? "url" : key + strcspn(key, ".") + 1);
+	if (!name) {
+		free(section);
+		return -ENOMEM;
+	}
+	*ret_section = section;
+	*ret_name = name;
+	return 0;
+}
+
+/* Entries ---------------------------------------------------------------------------- */
+
+static struct entry *find_entry(const struct settings *settings, const char *key)
+{
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		if (strcmp(settings->entries[i].key, key) == 0)
+			return &settings->entries[i];
+	}
+	return NULL;
+}
+
+/* @value NULL: taken out. */
+static int put_entry(struct settings *settings, const char *key, const char *value, bool changed)
+{
+	struct entry *entry = find_entry(settings, key);
+	cleanup_free char *copy = value ? strdup(value) : NULL;
+	struct entry *grown;
+
+	if (value && !copy)
+		return -ENOMEM;
+	if (!entry) {
+		grown = reallocarray(settings->entries, settings->entry_count + 1,
+				     sizeof(*settings->entries));
+		if (!grown)
+			return -ENOMEM;
+		settings->entries = grown;
+		entry = &grown[settings->entry_count];
+		*entry = (struct entry){ .key = strdup(key) };
+		if (!entry->key)
+			return -ENOMEM;
+		settings->entry_count++;
+	}
+	free(entry->value);
+	entry->value = take_ptr(copy);
+	entry->changed = changed;
+	return 0;
+}
+
+static size_t count_tiers(const struct settings *settings)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < settings->entry_count; i++)
+		count += is_tier(settings->entries[i].key) && settings->entries[i].value;
+	return count;
+}
+
+static void free_tiers(struct settings *settings)
+{
+	for (size_t i = 0; i < settings->tier_count; i++) {
+		free(settings->tiers[i].name);
+		free(settings->tiers[i].url);
+	}
+	free(take_ptr(settings->tiers));
+	settings->tier_count = 0;
+}
+
+static int collect_tiers(struct settings *settings)
+{
+	free_tiers(settings);
+	settings->tiers = calloc(settings->entry_count + 1, sizeof(*settings->tiers));
+	if (!settings->tiers)
+		return -ENOMEM;
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		const struct entry *entry = &settings->entries[i];
+		struct settings_tier *tier = &settings->tiers[settings->tier_count];
+
+		if (!is_tier(entry->key) || !entry->value)
+			continue;
+		settings->tier_count++;
+		tier->name = strndup(entry->key + 5, tier_name_length(entry->key));
+		tier->url = strdup(entry->value);
+		if (!tier->name || !tier->url)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Parse ------------------------------------------------------------------------------ */
+
+struct parser {
+	struct settings *settings;
+	char **ret_message;
+};
+
+static bool section_known(const char *section)
+{
+	size_t length = strlen(section);
+
+	if (strncmp(section, "tier ", 5) == 0)
+		return tier_name_ok(section + 5, length - 5);
+	for (size_t i = 0; i < setting_row_count && length; i++) {
+		if (strcspn(setting_rows[i].key, ".") == length &&
+		    strncmp(setting_rows[i].key, section, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int parse_value(struct parser *parser, const struct conf_item *item, const char *key)
+{
+	struct settings *settings = parser->settings;
+	cleanup_free char *message = NULL;
+	const struct setting_row *row;
+	int64_t value;
+	int r;
+
+	if (find_entry(settings, key))
+		return refuse(parser->ret_message, "line %u: %s is given twice", item->line, key);
+	r = check_value(key, item->value, &row, &value, &message);
+	if (r == -ENOENT)
+		return refuse(parser->ret_message, "line %u: [%s] has no key %s", item->line,
+			      item->section, item->key);
+	if (r == -EINVAL)
+		return refuse(parser->ret_message, "line %u: %s", item->line, message);
+	if (r < 0)
+		return r;
+
+	r = put_entry(settings, key, item->value, false);
+	if (r < 0)
+		return r;
+	if (row && row->id >= 0)
+		settings->values[row->id] = value;
+	if (count_tiers(settings) > TIERS_MAX)
+		return refuse(parser->ret_message, "line %u: more than %d tiers", item->line,
+			      TIERS_MAX);
+	return 0;
+}
+
+static int parse_item(void *arg, const struct conf_item *item)
+{
+	struct parser *parser = arg;
+	cleanup_free char *key = NULL;
+	bool tier = strncmp(item->section, "tier ", 5) == 0;
+
+	if (!*item->section)
+		return refuse(parser->ret_message, "line %u: %s stands before any [section]",
+			      item->line, item->key);
+	if (!section_known(item->section))
+		return refuse(parser->ret_message, "line %u: no such section [%s]%s", item->line,
+			      item->section,
+			      tier ? " (a tier's name has letters, digits, - and _)" : "");
+	if (!item->key)
+		return 0;
+	if (asprintf(&key, tier ? "tier.%s.%s" : "%s.%s", item->section + (tier ? 5 : 0),
+		     item->key) < 0) {
+		key = NULL;
+		return -ENOMEM;
+	}
+	return parse_value(parser, item, key);
+}
+
+int settings_parse(const char *text, size_t length, struct settings **ret_settings,
+		   char **ret_message)
+{
+	cleanup_with(settings_free_slot) struct settings *settings = calloc(1, sizeof(*settings));
+	struct parser parser = { .settings = settings, .ret_message = ret_message };
+	int r;
+
+	*ret_message = NULL;
+	if (!settings)
+		return -ENOMEM;
+	for (size_t i = 0; i < setting_row_count; i++) {
+		const struct setting_row *row = &setting_rows[i];
+		int64_t value = 0;
+
+		r = setting_value(row, row->fallback, &value);
+		assert(r == 0);
+		if (row->id >= 0)
+			settings->values[row->id] = value;
+	}
+	r = conf_scan(text, length, parse_item, &parser, ret_message);
+	if (r < 0)
+		return r;
+	r = collect_tiers(settings);
+	if (r < 0)
+		return r;
+	*ret_settings = take_ptr(settings);
+	return 0;
+}
+
+void settings_free(struct settings *settings)
+{
+	if (!settings)
+		return;
+	free_tiers(settings);
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		free(settings->entries[i].key);
+		free(settings->entries[i].value);
+	}
+	free(settings->entries);
+	free(settings);
+}
+
+/* Load and save ---------------------------------------------------------------------- */
+
+/* The text of PATH/mediafs.conf, "" when there is none. Caller frees. */
+static int load_text(int dir_fd, char **ret_text, size_t *ret_length, mode_t *ret_mode)
+{
+	struct stat st;
+	int r;
+
+	r = read_file(dir_fd, CONF_NAME, CONF_MAX_BYTES, ret_text, ret_length);
+	if (r == -ENOENT) {
+		*ret_text = strdup("");
+		*ret_length = 0;
+		*ret_mode = 0644;
+		return *ret_text ? 0 : -ENOMEM;
+	}
+	if (r < 0)
+		return r;
+	*ret_mode = fstatat(dir_fd, CONF_NAME, &st, 0) == 0 ? st.st_mode & 0777 : 0600;
+	return 0;
+}
+
+int settings_load(const char *store_path, struct settings **ret_settings, char **ret_message)
+{
+	cleanup_close int dir_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	size_t length;
+	mode_t mode;
+	int r;
+
+	*ret_message = NULL;
+	if (dir_fd < 0)
+		return -errno;
+	r = load_text(dir_fd, &text, &length, &mode);
+	if (r < 0)
+		return r;
+	return settings_parse(text, length, ret_settings, ret_message);
+}
+
+/* What was set must read back as it is: else nothing is written. */
+static int check_saved(const struct settings *settings, const char *text, size_t length)
+{
+	cleanup_with(settings_free_slot) struct settings *saved = NULL;
+	cleanup_free char *message = NULL;
+	int r;
+
+	r = settings_parse(text, length, &saved, &message);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		const struct entry *entry = &settings->entries[i];
+		const struct entry *found = find_entry(saved, entry->key);
+
+		if (!entry->changed)
+			continue;
+		if (!found != !entry->value || (found && strcmp(found->value, entry->value) != 0))
+			return -EUCLEAN;
+	}
+	return 0;
+}
+
+static int apply_entry(const struct entry *entry, char **text, size_t *length)
+{
+	cleanup_free char *section = NULL, *name = NULL;
+	char *changed;
+	int r;
+
+	r = split_key(entry->key, &section, &name);
+	if (r < 0)
+		return r;
+	r = conf_set(*text, *length, section, name, entry->value, &changed);
+	if (r < 0)
+		return r;
+	free(*text);
+	*text = changed;
+	*length = strlen(changed);
+	return 0;
+}
+
+int settings_save(const struct settings *settings, const char *store_path)
+{
+	cleanup_close int dir_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	size_t length;
+	mode_t mode;
+	int r;
+
+	if (dir_fd < 0)
+		return -errno;
+	r = load_text(dir_fd, &text, &length, &mode);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		if (!settings->entries[i].changed)
+			continue;
+		r = apply_entry(&settings->entries[i], &text, &length);
+		if (r < 0)
+			return r;
+	}
+	r = check_saved(settings, text, length);
+	if (r < 0)
+		return r;
+	return write_file(dir_fd, CONF_NAME, text, length, mode);
+}
+
+/* Values ----------------------------------------------------------------------------- */
+
+int64_t settings_get(const struct settings *settings, enum setting setting)
+{
+	return settings->values[setting];
+}
+
+int settings_get_text(const struct settings *settings, const char *key, char **ret_value)
+{
+	const struct setting_row *row = setting_find(key);
+	const struct entry *entry = find_entry(settings, key);
+	const char *value = entry && entry->value ? entry->value : row ? row->fallback : NULL;
+	char *copy;
+
+	if (!value)
+		return -ENOENT;
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	*ret_value = copy;
+	return 0;
+}
+
+/* "" means the default, and no tier. */
+static int check_set(const struct settings *settings, const char *key, const char *value,
+		     const struct setting_row **ret_row, int64_t *ret_number, char **ret_message)
+{
+	const struct setting_row *row = setting_find(key);
+	const struct entry *entry = find_entry(settings, key);
+	bool known = entry && entry->value;
+
+	if (!conf_value_ok(value))
+		return refuse(ret_message,
+			      "%s: a value has no quotes, control characters or spaces around it",
+			      key);
+	if (!*value && is_tier(key)) {
+		*ret_row = NULL;
+		return known ? 0 : -ENOENT;
+	}
+	if (is_tier(key) && !known && count_tiers(settings) >= TIERS_MAX)
+		return refuse(ret_message, "%s: more than %d tiers", key, TIERS_MAX);
+	return check_value(key, !*value && row ? row->fallback : value, ret_row, ret_number,
+			   ret_message);
+}
+
+int settings_set_text(struct settings *settings, const char *key, const char *value,
+		      char **ret_message)
+{
+	const struct setting_row *row;
+	int64_t number = 0;
+	int r;
+
+	*ret_message = NULL;
+	r = check_set(settings, key, value, &row, &number, ret_message);
+	if (r < 0)
+		return r;
+	r = put_entry(settings, key, *value ? value : NULL, true);
+	if (r < 0)
+		return r;
+	if (!row)
+		return collect_tiers(settings);
+	if (row->id >= 0)
+		settings->values[row->id] = number;
+	return 0;
+}
+
+size_t settings_tier_count(const struct settings *settings)
+{
+	return settings->tier_count;
+}
+
+const struct settings_tier *settings_tier(const struct settings *settings, size_t index)
+{
+	return index < settings->tier_count ? &settings->tiers[index] : NULL;
+}
+
+const char *settings_rule(const struct settings *settings, const char *name)
+{
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		const struct entry *entry = &settings->entries[i];
+
+		if (strncmp(entry->key, "rules.", 6) == 0 && strcmp(entry->key + 6, name) == 0)
+			return entry->value && *entry->value ? entry->value : NULL;
+	}
+	return NULL;
+}
+
+int settings_describe(size_t index, const char **ret_key, const char **ret_default,
+		      const char **ret_help)
+{
+	if (index >= setting_row_count)
+		return -ENOENT;
+	*ret_key = setting_rows[index].key;
+	*ret_default = setting_rows[index].fallback;
+	*ret_help = setting_rows[index].help;
+	return 0;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/settings_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/units.h"
+
+#define SECONDS NS_PER_SEC
+#define HOURS (3600 * NS_PER_SEC)
+#define DAYS (24 * HOURS)
+#define RATE_MAX (1ll << 50)
+
+const struct setting_row setting_rows[] = {
+	{ SETTING_VERIFY, TYPE_CHOICE, "ingest.verify", "async", 0, 1, "async|close",
+	  "async: files are read back in the background; close: close() waits for it and fails "
+	  "with EIO when the bytes differ (local use only, never under Samba)" },
+	{ SETTING_VERIFY_RATE, TYPE_RATE, "ingest.verify_rate", "0", 0, RATE_MAX,
+	  "a rate such as 200M, 0 for no limit", "read-back at most this fast, bytes per second" },
+	{ SETTING_SCRUB_INTERVAL, TYPE_DURATION, "ingest.scrub_interval", "30d", 0, 3650 * DAYS,
+	  "a duration up to 3650d, 0 for never",
+	  "every file is read and checked again once in this time, when the disk is idle" },
+	{ SETTING_SETTLE, TYPE_DURATION, "ingest.settle", "5s", 0, DAYS, "a duration up to 1d",
+	  "a closed file is left alone this long before it is sent" },
+	{ SETTING_EVICT_ABOVE, TYPE_PERCENT, "space.evict_above", "80%", 0, 1000,
+	  "a percentage, 0% for never",
+	  "blocks of stored files are freed while the disk is fuller than this" },
+	{ SETTING_RESERVE, TYPE_PERCENT, "space.reserve", "5%", 0, 500, "a percentage up to 50%",
+	  "kept free for the catalog: writers get ENOSPC before" },
+	{ SETTING_LIMIT, TYPE_RATE, "transfer.limit", "0", 0, RATE_MAX,
+	  "a rate such as 20M, 0 for no limit", "up and down together, bytes per second" },
+	{ SETTING_PAUSE, TYPE_SWITCH, "transfer.pause", "no", 0, 1, "yes or no",
+	  "nothing is sent; readers who wait are still served" },
+	{ SETTING_RETRY_MAX, TYPE_DURATION, "transfer.retry_max", "10min", 100 * NS_PER_MS, DAYS,
+	  "a duration from 100ms to 1d", "longest pause between two attempts" },
+	{ SETTING_REQUIRED_COPIES, TYPE_COUNT, "transfer.required_copies", "1", 1, 16,
+	  "a number from 1 to 16", "verified copies elsewhere before a block may be freed" },
+	{ SETTING_HYDRATE_TIMEOUT, TYPE_DURATION, "transfer.hydrate_timeout", "60s",
+	  100 * NS_PER_MS, DAYS, "a duration from 100ms to 1d",
+	  "a reader of absent blocks waits this long, then gets an error" },
+	{ SETTING_READ_AHEAD, TYPE_BYTES, "transfer.read_ahead", "16M", 0, 1ll << 30,
+	  "a size up to 1G", "fetched ahead of a reader" },
+	{ SETTING_SYNC_POLL, TYPE_DURATION, "sync.poll", "2s", 100 * NS_PER_MS, HOURS,
+	  "a duration from 100ms to 1h", "other sites are looked at once in this time" },
+	{ SETTING_SYNC_FLUSH, TYPE_DURATION, "sync.flush", "1s", 10 * NS_PER_MS, HOURS,
+	  "a duration from 10ms to 1h",
+	  "changes are collected this long before they are published" },
+	{ -1, TYPE_GLOBS, "rules.ignore", "", 0, 0, "globs separated by spaces",
+	  "files that never leave this machine (empty: the built-in list)" },
+	{ -1, TYPE_GLOBS, "rules.priority.notes", "", 0, 0, "globs separated by spaces",
+	  "sent first: notes, reports, sidecars (empty: the built-in list)" },
+	{ -1, TYPE_GLOBS, "rules.priority.sound", "", 0, 0, "globs separated by spaces",
+	  "sent next: sound (empty: the built-in list)" },
+	{ -1, TYPE_GLOBS, "rules.priority.proxies", "", 0, 0, "globs separated by spaces",
+	  "sent before originals: proxies (empty: the built-in list)" },
+	{ -1, TYPE_GLOBS, "rules.priority.originals", "", 0, 0, "globs separated by spaces",
+	  "sent last, with all that no other rule names (empty: the built-in list)" },
+};
+const size_t setting_row_count = ARRAY_SIZE(setting_rows);
+
+const struct setting_row *setting_find(const char *key)
+{
+	for (size_t i = 0; i < setting_row_count; i++) {
+		if (strcmp(setting_rows[i].key, key) == 0)
+			return &setting_rows[i];
+	}
+	return NULL;
+}
+
+static int find_word(const char *words, const char *text, int64_t *ret_index)
+{
+	size_t length = strlen(text);
+	int64_t index = 0;
+
+	for (const char *word = words;; word++, index++) {
+		size_t word_length = strcspn(word, "|");
+
+		if (word_length == length && strncmp(word, text, length) == 0) {
+			*ret_index = index;
+			return 0;
+		}
+		word += word_length;
+		if (!*word)
+			return -EINVAL;
+	}
+}
+
+static int parse_switch(const char *text, int64_t *ret_value)
+{
+	static const char *const off[] = { "no", "false", "off", "0" };
+	static const char *const on[] = { "yes", "true", "on", "1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(on); i++) {
+		if (strcmp(text, on[i]) != 0 && strcmp(text, off[i]) != 0)
+			continue;
+		*ret_value = strcmp(text, on[i]) == 0;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int parse_count(const char *text, int64_t *ret_value)
+{
+	int64_t value = 0;
+
+	if (!*text || strlen(text) > 9)
+		return -EINVAL;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return -EINVAL;
+		value = value * 10 + (*text - '0');
+	}
+	*ret_value = value;
+	return 0;
+}
+
+/* Bytes, or bytes a second with "/s" after it. */
+static int parse_size(const char *text, enum setting_type type, int64_t *ret_value)
+{
+	cleanup_free char *copy = strdup(text);
+	size_t length = strlen(text);
+	uint64_t bytes;
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	if (type == TYPE_RATE && length > 2 && strcmp(copy + length - 2, "/s") == 0)
+		copy[length - 2] = 0;
+	r = parse_bytes(copy, &bytes);
+	if (r < 0)
+		return r;
+	if (bytes > INT64_MAX)
+		return -EINVAL;
+	*ret_value = (int64_t)bytes;
+	return 0;
+}
+
+int setting_value(const struct setting_row *row, const char *text, int64_t *ret_value)
+{
+	int64_t value = 0;
+	int r = -EINVAL;
+
+	switch (row->type) {
+	case TYPE_CHOICE:
+		r = find_word(row->allowed, text, &value);
+		break;
+	case TYPE_SWITCH:
+		r = parse_switch(text, &value);
+		break;
+	case TYPE_COUNT:
+		r = parse_count(text, &value);
+		break;
+	case TYPE_BYTES:
+	case TYPE_RATE:
+		r = parse_size(text, row->type, &value);
+		break;
+	case TYPE_DURATION:
+		r = parse_duration(text, &value);
+		break;
+	case TYPE_PERCENT:
+		r = strcmp(text, "0") == 0 ? 0 : parse_percent(text, &value);
+		break;
+	case TYPE_GLOBS:
+		r = 0;
+		break;
+	}
+	if (r < 0)
+		return r;
+	if (value < row->min || value > row->max)
+		return -EINVAL;
+	*ret_value = value;
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The one table of settings.c's keys, and the checks of their values. Inside store/ only. */
+#include <stdint.h>
+
+#include "store/settings.h"
+
+enum setting_type {
+	TYPE_CHOICE, /* words separated by '|'; the value is the index */
+	TYPE_SWITCH, /* yes, no */
+	TYPE_COUNT,
+	TYPE_BYTES,
+	TYPE_RATE, /* bytes/s */
+	TYPE_DURATION,
+	TYPE_PERCENT, /* per mille */
+	TYPE_GLOBS,   /* text; the default is built into transfer/rules.c */
+};
+
+struct setting_row {
+	int id; /* enum setting; -1 for texts */
+	enum setting_type type;
+	const char *key; /* SECTION.KEY */
+	const char *fallback;
+	int64_t min, max;
+	const char *allowed; /* what a message says; for TYPE_CHOICE the words */
+	const char *help;
+};
+
+extern const struct setting_row setting_rows[];
+extern const size_t setting_row_count;
+
+/* NULL when there is no such key. */
+const struct setting_row *setting_find(const char *key);
+
+/* The number that @text means for @row (0 for texts). -EINVAL: not what is allowed. */
+int setting_value(const struct setting_row *row, const char *text, int64_t *ret_value);
