@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hash/receipt.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#define XXH_STATIC_LINKING_ONLY /* the state's size, so that it can be part of ours */
+#include <xxhash.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+/* Bytes are hashed twice, for the whole and for the block: in pieces that stay in L1/L2. */
+#define PIECE_BYTES (32u << 10)
+
+/* Read this much at a time to settle. */
+#define SETTLE_BYTES (256u << 10)
+
+/* A shorter write at the start of a block is a header being mended, not a new stream. */
+#define STREAM_MIN_BYTES (64u << 10)
+
+struct receipt {
+	/*
+	 * The stream: bytes [start of its block, stream_at) are hashed in `block` and are in
+	 * the file exactly so, while stream_ok. Its block counts as dirty until it is full.
+	 */
+	XXH3_state_t block;
+	uint64_t stream_at;
+	bool stream_ok;
+
+	/* Bytes [0, stream_at) came once, in order, and are hashed in `whole`; implies stream_ok.
+	 */
+	bool whole_ok;
+	struct digest_state *whole; /* owned */
+
+	struct blockmap map; /* owned */
+	uint8_t *dirty;      /* owned; a bit a block, those beyond the size are 0 */
+	uint64_t room;       /* blocks that map.hash and dirty have room for */
+	uint64_t dirty_count;
+};
+
+static bool is_dirty_block(const struct receipt *receipt, uint64_t index)
+{
+	return receipt->dirty[index / 8] & (1u << (index % 8));
+}
+
+static void set_dirty(struct receipt *receipt, uint64_t index)
+{
+	if (is_dirty_block(receipt, index))
+		return;
+	receipt->dirty[index / 8] |= (uint8_t)(1u << (index % 8));
+	receipt->dirty_count++;
+}
+
+static void set_clean(struct receipt *receipt, uint64_t index, uint64_t hash)
+{
+	receipt->map.hash[index] = hash;
+	if (!is_dirty_block(receipt, index))
+		return;
+	receipt->dirty[index / 8] &= (uint8_t) ~(1u << (index % 8));
+	receipt->dirty_count--;
+}
+
+static void set_dirty_range(struct receipt *receipt, uint64_t start, uint64_t end)
+{
+	if (start >= end)
+		return;
+	for (uint64_t i = start / BLOCK_BYTES; i <= (end - 1) / BLOCK_BYTES; i++)
+		set_dirty(receipt, i);
+}
+
+/* Room for a file of @size bytes; nothing else changes. */
+static int reserve(struct receipt *receipt, uint64_t size)
+{
+	uint64_t count = blockmap_count(size), room = receipt->room;
+	uint64_t *hash;
+	uint8_t *dirty;
+
+	if (size > INT64_MAX)
+		return -EFBIG;
+	if (count <= room)
+		return 0;
+	room = room * 2 > count ? room * 2 : count;
+	room = (room + 7) / 8 * 8;
+	hash = realloc(receipt->map.hash, room * sizeof(*hash));
+	if (!hash)
+		return -ENOMEM;
+	receipt->map.hash = hash;
+	dirty = realloc(receipt->dirty, room / 8);
+	if (!dirty)
+		return -ENOMEM;
+	receipt->dirty = dirty;
+	memset(dirty + receipt->room / 8, 0, (room - receipt->room) / 8);
+	memset(hash + receipt->room, 0, (room - receipt->room) * sizeof(*hash));
+	receipt->room = room;
+	return 0;
+}
+
+static void begin_stream(struct receipt *receipt, uint64_t offset)
+{
+	(void)XXH3_64bits_reset(&receipt->block);
+	receipt->stream_at = offset;
+	receipt->stream_ok = true;
+}
+
+/* The bytes in [start, end) are no longer those that were hashed. */
+static void break_streams(struct receipt *receipt, uint64_t start, uint64_t end)
+{
+	uint64_t block_start = receipt->stream_at - receipt->stream_at % BLOCK_BYTES;
+
+	if (start >= receipt->stream_at || start >= end)
+		return;
+	receipt->whole_ok = false;
+	if (end > block_start)
+		receipt->stream_ok = false;
+}
+
+/* The next bytes of the stream. Their blocks are marked dirty already. */
+static void feed(struct receipt *receipt, const uint8_t *bytes, size_t length)
+{
+	while (length) {
+		uint64_t piece = BLOCK_BYTES - receipt->stream_at % BLOCK_BYTES;
+
+		if (piece > PIECE_BYTES)
+			piece = PIECE_BYTES;
+		if (piece > length)
+			piece = length;
+		if (receipt->whole_ok)
+			digest_update(receipt->whole, bytes, piece);
+		(void)XXH3_64bits_update(&receipt->block, bytes, piece);
+		receipt->stream_at += piece;
+		bytes += piece;
+		length -= piece;
+		if (receipt->stream_at % BLOCK_BYTES == 0) {
+			set_clean(receipt, receipt->stream_at / BLOCK_BYTES - 1,
+				  XXH3_64bits_digest(&receipt->block));
+			(void)XXH3_64bits_reset(&receipt->block);
+		}
+	}
+}
+
+static struct receipt *make(uint64_t size)
+{
+	struct receipt *receipt = aligned_alloc(_Alignof(struct receipt), sizeof(*receipt));
+
+	if (!receipt)
+		return NULL;
+	memset(receipt, 0, sizeof(*receipt));
+	XXH3_INITSTATE(&receipt->block);
+	receipt->whole = digest_new();
+	if (!receipt->whole || reserve(receipt, size) < 0) {
+		receipt_free(receipt);
+		return NULL;
+	}
+	begin_stream(receipt, 0);
+	receipt->map.size = size;
+	receipt->whole_ok = size == 0;
+	receipt->stream_ok = size == 0;
+	return receipt;
+}
+
+struct receipt *receipt_new(void)
+{
+	return make(0);
+}
+
+struct receipt *receipt_resume(const struct blockmap *map)
+{
+	struct receipt *receipt = make(map->size);
+
+	if (receipt && map->size)
+		memcpy(receipt->map.hash, map->hash, blockmap_packed_bytes(map));
+	return receipt;
+}
+
+struct receipt *receipt_unknown(uint64_t size)
+{
+	struct receipt *receipt = make(size);
+
+	if (receipt)
+		set_dirty_range(receipt, 0, size);
+	return receipt;
+}
+
+void receipt_free(struct receipt *receipt)
+{
+	if (!receipt)
+		return;
+	digest_free(receipt->whole);
+	free(receipt->map.hash);
+	free(receipt->dirty);
+	free(receipt);
+}
+
+uint64_t receipt_size(const struct receipt *receipt)
+{
+	return receipt->map.size;
+}
+
+/* [start, end) changes: room and size for it, zeros before it, blocks dirty. */
+static int extend(struct receipt *receipt, uint64_t start, uint64_t end)
+{
+	uint64_t size = receipt->map.size;
+	int r = reserve(receipt, end);
+
+	if (r < 0)
+		return r;
+	set_dirty_range(receipt, start < size ? start : size, end);
+	if (end > size)
+		receipt->map.size = end;
+	return 0;
+}
+
+static void cut(struct receipt *receipt, uint64_t size)
+{
+	uint64_t kept = blockmap_count(size);
+
+	for (uint64_t i = kept; i < blockmap_count(receipt->map.size); i++)
+		set_clean(receipt, i, 0);
+	receipt->map.size = size;
+	if (size % BLOCK_BYTES)
+		set_dirty(receipt, kept - 1);
+	if (size < receipt->stream_at)
+		receipt->stream_ok = receipt->whole_ok = false;
+}
+
+int receipt_truncate(struct receipt *receipt, uint64_t size)
+{
+	if (size > receipt->map.size)
+		return extend(receipt, receipt->map.size, size);
+	if (size == receipt->map.size)
+		return 0;
+	cut(receipt, size);
+	if (size == 0) {
+		/* Nothing is left of what came before: as new. */
+		digest_reset(receipt->whole);
+		begin_stream(receipt, 0);
+		receipt->whole_ok = true;
+	}
+	return 0;
+}
+
+int receipt_touch(struct receipt *receipt, uint64_t offset, uint64_t length)
+{
+	uint64_t end;
+	int r;
+
+	if (!length)
+		return 0;
+	if (__builtin_add_overflow(offset, length, &end))
+		return -EFBIG;
+	r = extend(receipt, offset, end);
+	if (r == 0)
+		break_streams(receipt, offset, end);
+	return r;
+}
+
+int receipt_write(struct receipt *receipt, uint64_t offset, const void *bytes, size_t length)
+{
+	int r = receipt_touch(receipt, offset, length);
+
+	if (r < 0 || !bytes || !length)
+		return r;
+	if (offset != receipt->stream_at)
+		receipt->whole_ok = false;
+	if (offset % BLOCK_BYTES == 0 &&
+	    (!receipt->stream_ok || (offset != receipt->stream_at && length >= STREAM_MIN_BYTES)))
+		begin_stream(receipt, offset);
+	if (receipt->stream_ok && offset == receipt->stream_at)
+		feed(receipt, bytes, length);
+	return 0;
+}
+
+/* The last block came in order up to the end of the file: its hash needs no reading. */
+static bool tail_is_streamed(const struct receipt *receipt)
+{
+	return receipt->stream_ok && receipt->stream_at == receipt->map.size &&
+	       receipt->map.size % BLOCK_BYTES != 0;
+}
+
+bool receipt_is_dirty(const struct receipt *receipt)
+{
+	uint64_t count = receipt->dirty_count;
+
+	if (tail_is_streamed(receipt) && is_dirty_block(receipt, receipt->map.size / BLOCK_BYTES))
+		count--;
+	return count != 0;
+}
+
+static int hash_block(const struct receipt *receipt, int fd, uint64_t index, void *buffer,
+		      uint64_t *ret_hash)
+{
+	size_t length = blockmap_length(receipt->map.size, index);
+	uint64_t offset = index * BLOCK_BYTES;
+	XXH3_state_t state;
+
+	XXH3_INITSTATE(&state);
+	(void)XXH3_64bits_reset(&state);
+	while (length) {
+		size_t piece = length < SETTLE_BYTES ? length : SETTLE_BYTES;
+		int r = read_at(fd, buffer, piece, (off_t)offset);
+
+		if (r < 0)
+			return r == -ENODATA ? -ESTALE : r; /* cut since the size was seen */
+		(void)XXH3_64bits_update(&state, buffer, piece);
+		offset += piece;
+		length -= piece;
+	}
+	*ret_hash = XXH3_64bits_digest(&state);
+	return 0;
+}
+
+int receipt_settle(struct receipt *receipt, int fd)
+{
+	cleanup_free void *buffer = NULL;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size != receipt->map.size)
+		return -ESTALE;
+	if (tail_is_streamed(receipt))
+		set_clean(receipt, receipt->map.size / BLOCK_BYTES,
+			  XXH3_64bits_digest(&receipt->block));
+	if (!receipt->dirty_count)
+		return 0;
+	buffer = malloc(SETTLE_BYTES);
+	if (!buffer)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < blockmap_count(receipt->map.size); i++) {
+		uint64_t hash;
+		int r;
+
+		if (!is_dirty_block(receipt, i))
+			continue;
+		r = hash_block(receipt, fd, i, buffer, &hash);
+		if (r < 0)
+			return r;
+		set_clean(receipt, i, hash);
+	}
+	return 0;
+}
+
+const struct blockmap *receipt_map(const struct receipt *receipt)
+{
+	return &receipt->map;
+}
+
+bool receipt_digest(const struct receipt *receipt, struct digest *ret_digest)
+{
+	if (!receipt->whole_ok || receipt->stream_at != receipt->map.size)
+		return false;
+	digest_final(receipt->whole, ret_digest);
+	return true;
+}
