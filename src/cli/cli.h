@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What a person types: one file a command, one table of them. Commands print results to
+ * standard output, what went wrong to standard error, and return an exit code of
+ * mediafs/exit.h.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cli/options.h"
+#include "mediafs/exit.h"
+#include "util/json.h"
+
+struct cli;
+
+struct command {
+	const char *name;
+	const char *args; /* as the usage line shows them */
+	const char *help; /* one line */
+	const char *text; /* more, shown by --help; NULL: nothing */
+	size_t min_args, max_args;
+	const struct option_spec *options;
+	int (*run)(struct cli *cli);
+};
+
+/* One run of a command. */
+struct cli {
+	const struct command *command;
+	struct options options;
+	bool json;
+};
+
+extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls, cmd_wait, cmd_pin,
+	cmd_unpin, cmd_fetch, cmd_evict, cmd_log, cmd_config, cmd_tier, cmd_limit, cmd_pause,
+	cmd_resume, cmd_conflicts, cmd_metrics;
+
+/* mount.mediafs(8): argv as mount(8) calls it; exit codes of mount(8). */
+int mount_helper_main(int argc, char **argv);
+
+/* cli/main.c -------------------------------------------------------------------------- */
+
+/* Run a command with its arguments (@argv[0] is its name). For main() and tests. */
+int cli_main(int argc, char **argv);
+
+/* cli/output.c ------------------------------------------------------------------------ */
+
+/*
+ * Say what went wrong, as text on standard error or {"error":...} on standard output; returns
+ * @code. The text says what happened, to which file, and what to do.
+ */
+int cli_fail(struct cli *cli, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* As cli_fail(), with what @error (negative errno) means at the end; the code follows from it. */
+int cli_fail_errno(struct cli *cli, int error, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* A word about the side: standard error, not with --json. */
+void cli_note(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Print @object as one line of JSON. Takes the reference. Returns @code, or FAILED. */
+int cli_print_json(struct cli *cli, json_t *object, int code);
+
+/* Escapes for colours: "" unless standard output is a terminal. */
+enum paint { PAINT_NONE, PAINT_GOOD, PAINT_BUSY, PAINT_BAD, PAINT_DIM };
+const char *paint(enum paint colour);
+
+/* @text with bytes that could confuse a terminal replaced by '?'. Caller frees. */
+char *printable(const char *text);
+
+/*
+ * A line of progress on standard error: replaced in place on a terminal; else printed at most
+ * every few seconds. progress_end() clears it, so that other text can follow.
+ */
+void cli_progress(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cli_progress_end(struct cli *cli);
+
+/* "90s" etc. of option @id, @fallback when not given. False: complained already. */
+bool cli_duration(struct cli *cli, enum option_id id, int64_t fallback, int64_t *ret_ns);
+
+/* Non-zero once SIGINT or SIGTERM came (only after cli_catch_signals()). */
+void cli_catch_signals(void);
+bool cli_interrupted(void);
+
+/* Pause, shortened by a signal. */
+void cli_pause(int64_t ns);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What several requests report. Inside control/ only. */
+#include "catalog/contents.h"
+#include "catalog/nodes.h"
+#include "control/requests.h"
+#include "transfer/rules.h"
+#include "volume/manage.h"
+
+DEFINE_CLEANUP(struct rules *, rules_free)
+
+/* True when @path is @top or lies below it; @top "" holds all. */
+bool path_under(const char *path, const char *top);
+
+/* The whole volume's figures, from the daemon or the catalog alone. */
+int report_volume(struct request *request, struct volume_status *ret_status);
+
+/* By state, of @node and all below it. */
+int report_totals(struct request *request, const char *path, const struct node_row *node,
+		  struct catalog_totals *ret_totals);
+
+/* Of all tiers together. */
+int report_queue_totals(struct catalog *catalog, struct queue_totals *ret_totals);
+
+/* Adds "damaged": [{path, error}], at most @max of those under @top. */
+int report_damaged(struct request *request, const char *top, size_t max);
+
+/* Adds "poison" likewise; *ret_count (may be NULL) counts all of them. */
+int report_poison(struct request *request, const char *top, size_t max, uint64_t *ret_count);
+
+/* The rules of the store's mediafs.conf. */
+int report_rules(struct request *request, struct rules **ret_rules);

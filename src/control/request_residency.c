@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "control/protocol.h"
+#include "control/report.h"
+#include "util/error.h"
+
+/*
+ * "residency": verb "evict", "fetch", "pin" or "unpin" on PATH and all below it. A file that
+ * could not be done does not stop the others. Last line: files, bytes, failed.
+ */
+static const char *const verbs[] = {
+	[RESIDENCY_EVICT] = "evict",
+	[RESIDENCY_FETCH] = "fetch",
+	[RESIDENCY_PIN] = "pin",
+	[RESIDENCY_UNPIN] = "unpin",
+};
+
+struct work {
+	struct request *request;
+	uint64_t files, bytes, failed;
+	int first_error;
+};
+
+static int on_file(void *arg, const char *path, uint64_t bytes, int error)
+{
+	struct work *work = arg;
+
+	if (error < 0) {
+		work->failed++;
+		if (!work->first_error)
+			work->first_error = error;
+	} else {
+		work->files++;
+		work->bytes += bytes;
+	}
+	return request_emit(
+		work->request, "progress",
+		json_pack("{s:o,s:I,s:o,s:o}", "path", json_path(path), "bytes", (json_int_t)bytes,
+			  "error", error < 0 ? json_string(error_text(error)) : json_null(),
+			  "errno", error < 0 ? json_string(errno_name(error)) : json_null()));
+}
+
+static int find_verb(const char *name, enum residency_verb *ret_verb)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(name, verbs[i]) == 0) {
+			*ret_verb = (enum residency_verb)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+int request_residency(struct request *request)
+{
+	const char *name = json_string_or(request->json, "verb", "");
+	struct work work = { .request = request };
+	cleanup_free char *path = NULL;
+	enum residency_verb verb;
+	struct node_row node;
+	char actor[32];
+	int r;
+
+	if (find_verb(name, &verb) < 0)
+		return request_fail(request, -EINVAL, "the verb is evict, fetch, pin or unpin");
+	r = request_node(request, &path, &node);
+	if (r < 0)
+		return r;
+	r = volume_residency(request->source->volume, verb, path, on_file, &work);
+	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);
+	if (verb == RESIDENCY_PIN || verb == RESIDENCY_UNPIN)
+		volume_event(request->source->volume, actor, name, path, "", "");
+	if (request_add(request, "files", json_integer((json_int_t)work.files)) < 0 ||
+	    request_add(request, "bytes", json_integer((json_int_t)work.bytes)) < 0 ||
+	    request_add(request, "failed", json_integer((json_int_t)work.failed)) < 0)
+		return -ENOMEM;
+	if (r < 0)
+		return r;
+	if (work.failed > 0)
+		return request_fail(request, work.first_error,
+				    "%" PRIu64 " of %" PRIu64 " files could not be done",
+				    work.failed, work.failed + work.files);
+	return 0;
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "catalog/contents.h"
+#include "catalog/nodes.h"
+#include "control/protocol.h"
+#include "control/report.h"
+#include "control/requests.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "volume/manage.h"
+
+/*
+ * Answer to "status", members of the last line:
+ *   store, site, site_uuid, volume, mounted, read_only, path
+ *   states         {STATE: {files, bytes}}, of PATH
+ *   files, bytes   of all regular files; verified_files, verified_bytes, stored_files,
+ *                  stored_bytes, ignored... as far as they are so
+ *   resident_bytes of evicted and hydrating files
+ *   queue          {files, bytes, poison}, of the volume
+ *   damaged, poison  lists of {path, error}, at most LIST_MAX each
+ *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, tier_down, tier_error,
+ *                  next_try_ns}; receiving_rate, verify_backlog, verify_rate, eta_ns (-1 unknown);
+ *                  only when mounted
+ *   tiers          [{name, url}]; limit, pause
+ *   disk           {free, total}; conflicts, unpublished, catalog_error
+ */
+#define LIST_MAX 20
+
+/* What is known without the daemon. */
+static int status_offline(struct request *request, struct volume_status *ret_status)
+{
+	struct catalog *catalog = request->source->catalog;
+	struct volume_status status = { .uploaded_eta_ns = -1 };
+	int r = catalog_get_totals(catalog, &status.totals);
+
+	if (r == 0)
+		r = report_queue_totals(catalog, &status.queue);
+	if (r < 0)
+		return r;
+	*ret_status = status;
+	return 0;
+}
+
+int report_volume(struct request *request, struct volume_status *ret_status)
+{
+	struct statvfs disk;
+	int r;
+
+	if (request->source->volume)
+		return volume_get_status(request->source->volume, ret_status);
+	r = status_offline(request, ret_status);
+	if (r == 0 && fstatvfs(request->source->store->root_fd, &disk) == 0) {
+		ret_status->disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+		ret_status->disk_total = (uint64_t)disk.f_blocks * disk.f_frsize;
+	}
+	return r;
+}
+
+static int add_identity(struct request *request, const char *path,
+			const struct volume_status *status)
+{
+	const struct store *store = request->source->store;
+	cleanup_json json_t *part = json_pack(
+		"{s:o,s:o,s:s,s:s,s:b,s:b,s:b,s:o}", "store", json_path(store->path), "site",
+		json_path(store->site_name), "site_uuid", store->site_uuid, "volume",
+		store->volume_uuid, "mounted", request->source->volume != NULL, "read_only",
+		status->read_only, "joined", store->joined, "path", json_path(path));
+
+	return part && json_object_update(request->final, part) == 0 ? 0 : -ENOMEM;
+}
+
+static int add_totals(struct request *request, const struct catalog_totals *totals)
+{
+	cleanup_json json_t *states = json_object();
+	uint64_t files = 0, bytes = 0, verified = 0, verified_bytes = 0, stored = 0,
+		 stored_bytes = 0;
+	json_t *part;
+
+	for (int state = 1; states && state < FILE_STATE_COUNT; state++) {
+		uint64_t count = totals->files[state], size = totals->bytes[state];
+
+		if (json_object_set_new(states, file_state_name(state),
+					json_pack("{s:I,s:I}", "files", (json_int_t)count, "bytes",
+						  (json_int_t)size)) < 0)
+			return -ENOMEM;
+		files += count;
+		bytes += size;
+		if (file_state_is_verified(state)) {
+			verified += count;
+			verified_bytes += size;
+		}
+		if (file_state_is_stored(state)) {
+			stored += count;
+			stored_bytes += size;
+		}
+	}
+	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "files", (json_int_t)files, "bytes",
+			 (json_int_t)bytes, "verified_files", (json_int_t)verified,
+			 "verified_bytes", (json_int_t)verified_bytes, "stored_files",
+			 (json_int_t)stored, "stored_bytes", (json_int_t)stored_bytes,
+			 "resident_bytes", (json_int_t)totals->resident_bytes);
+	if (!states || !part || json_object_update(request->final, part) < 0) {
+		json_decref(part);
+		return -ENOMEM;
+	}
+	json_decref(part);
+	return request_add(request, "states", take_ptr(states));
+}
+
+static int add_moving(struct request *request, const struct volume_status *status)
+{
+	const struct transfer_status *transfer = &status->transfer;
+	json_t *moving;
+	int r;
+
+	if (!request->source->volume)
+		return 0;
+	moving = json_pack(
+		"{s:o,s:I,s:I,s:I,s:I,s:b,s:b,s:o,s:I}", "path", json_path(transfer->path), "bytes",
+		(json_int_t)transfer->path_bytes, "done_bytes", (json_int_t)transfer->path_done,
+		"rate", (json_int_t)transfer->rate, "sent_bytes", (json_int_t)transfer->sent_total,
+		"paused", transfer->paused, "tier_down", transfer->tier_down, "tier_error",
+		transfer->tier_down ? json_string(error_text(transfer->tier_error)) : json_null(),
+		"next_try_ns", (json_int_t)transfer->next_try_ns);
+	r = request_add(request, "moving", moving);
+	if (r == 0)
+		r = request_add(request, "receiving_rate",
+				json_integer((json_int_t)status->receiving_rate));
+	if (r == 0)
+		r = request_add(request, "verify_backlog",
+				json_integer((json_int_t)status->verify_backlog));
+	if (r == 0)
+		r = request_add(request, "verify_rate",
+				json_integer((json_int_t)status->verify_rate));
+	if (r == 0)
+		r = request_add(request, "eta_ns", json_integer(status->uploaded_eta_ns));
+	return r;
+}
+
+static int add_rest(struct request *request, const struct volume_status *status)
+{
+	cleanup_json json_t *part = json_pack(
+		"{s:{s:I,s:I,s:I},s:{s:I,s:I},s:I,s:I,s:o}", "queue", "files",
+		(json_int_t)status->queue.files, "bytes", (json_int_t)status->queue.bytes, "poison",
+		(json_int_t)status->queue.poison, "disk", "free", (json_int_t)status->disk_free,
+		"total", (json_int_t)status->disk_total, "conflicts", (json_int_t)status->conflicts,
+		"unpublished", (json_int_t)status->pending_publish, "catalog_error",
+		status->catalog_error ? json_string(error_text(status->catalog_error))
+				      : json_null());
+
+	return part && json_object_update(request->final, part) == 0 ? 0 : -ENOMEM;
+}
+
+/* A bad file is told, not fatal: status must answer, all the more when something is wrong. */
+static int add_settings(struct request *request)
+{
+	cleanup_with(settings_free_slot) struct settings *settings = NULL;
+	cleanup_json json_t *tiers = json_array();
+	cleanup_free char *message = NULL;
+	int r = settings_load(request->source->store->path, &settings, &message);
+
+	if (!tiers)
+		return -ENOMEM;
+	if (r < 0)
+		return request_add(request, "settings_error",
+				   json_path(message ? message : error_text(r)));
+	for (size_t i = 0; i < settings_tier_count(settings); i++) {
+		const struct settings_tier *tier = settings_tier(settings, i);
+
+		if (json_array_append_new(tiers,
+					  json_pack("{s:o,s:o}", "name", json_path(tier->name),
+						    "url", json_path(tier->url))) < 0)
+			return -ENOMEM;
+	}
+	r = request_add(request, "tiers", take_ptr(tiers));
+	if (r == 0)
+		r = request_add(request, "limit",
+				json_integer(settings_get(settings, SETTING_LIMIT)));
+	if (r == 0)
+		r = request_add(request, "pause",
+				json_boolean(settings_get(settings, SETTING_PAUSE)));
+	if (r == 0 && request->source->limit)
+		r = request_add(request, "limit_until_ns",
+				json_integer(request->source->limit->until_ns));
+	return r;
+}
+
+int request_status(struct request *request)
+{
+	cleanup_free char *path = NULL;
+	struct catalog_totals totals;
+	struct volume_status status;
+	struct node_row node;
+	int r;
+
+	r = request_node(request, &path, &node);
+	if (r == 0)
+		r = report_volume(request, &status);
+	if (r == 0)
+		r = report_totals(request, path, &node, &totals);
+	if (r == 0)
+		r = add_identity(request, path, &status);
+	if (r == 0)
+		r = add_totals(request, &totals);
+	if (r == 0)
+		r = add_moving(request, &status);
+	if (r == 0)
+		r = add_rest(request, &status);
+	if (r == 0)
+		r = add_settings(request);
+	if (r == 0)
+		r = report_damaged(request, path, LIST_MAX);
+	if (r == 0)
+		r = report_poison(request, path, LIST_MAX, NULL);
+	return r;
+}
+
+/* Files under PATH that no tier will ever get, because a rule says so. */
+struct ignored {
+	const struct rules *rules;
+	const char *path; /* of a single file */
+	uint64_t files, bytes;
+};
+
+static int count_ignored(void *arg, const char *name, const struct node_row *row)
+{
+	struct ignored *ignored = arg;
+
+	if (row->state == FILE_VERIFIED && rules_ignores(ignored->rules, name)) {
+		ignored->files++;
+		ignored->bytes += row->size;
+	}
+	return 0;
+}
+
+static int find_ignored(struct request *request, const char *path, const struct node_row *node,
+			struct ignored *ret_ignored)
+{
+	cleanup_with(rules_free_slot) struct rules *rules = NULL;
+	struct ignored ignored = { 0 };
+	int r = report_rules(request, &rules);
+
+	if (r < 0)
+		return r;
+	ignored.rules = rules;
+	if (S_ISDIR(node->mode))
+		r = catalog_each_under(request->source->catalog, node->id, count_ignored, &ignored);
+	else
+		r = count_ignored(&ignored, path, node);
+	if (r < 0)
+		return r;
+	*ret_ignored = ignored;
+	return 0;
+}
+
+/*
+ * Answer to "pending", goal "verified" or "stored": files, bytes (all that should get there),
+ * done_files, done_bytes, damaged_files, poison_files, ignored_files, tiers, tier_down,
+ * tier_error, paused, rate; and the lists of "damaged" and "poison".
+ */
+int request_pending(struct request *request)
+{
+	const char *goal = json_string_or(request->json, "goal", "verified");
+	bool stored = strcmp(goal, "stored") == 0;
+	cleanup_free char *path = NULL;
+	struct ignored ignored = { 0 };
+	struct catalog_totals totals;
+	struct volume_status status;
+	uint64_t files = 0, bytes = 0, done = 0, done_bytes = 0, poison = 0;
+	struct node_row node;
+	json_t *part;
+	int r;
+
+	if (!stored && strcmp(goal, "verified") != 0)
+		return request_fail(request, -EINVAL, "the goal is \"verified\" or \"stored\"");
+	r = request_node(request, &path, &node);
+	if (r == 0)
+		r = report_volume(request, &status);
+	if (r == 0)
+		r = report_totals(request, path, &node, &totals);
+	if (r == 0 && stored && totals.files[FILE_VERIFIED] > 0)
+		r = find_ignored(request, path, &node, &ignored);
+	if (r == 0)
+		r = report_damaged(request, path, LIST_MAX);
+	if (r == 0 && stored)
+		r = report_poison(request, path, LIST_MAX, &poison);
+	if (r < 0)
+		return r;
+	for (int state = 1; state < FILE_STATE_COUNT; state++) {
+		files += totals.files[state];
+		bytes += totals.bytes[state];
+		if (stored ? file_state_is_stored(state) : file_state_is_verified(state)) {
+			done += totals.files[state];
+			done_bytes += totals.bytes[state];
+		}
+	}
+	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I}", "files",
+			 (json_int_t)(files - ignored.files), "bytes",
+			 (json_int_t)(bytes - ignored.bytes), "done_files", (json_int_t)done,
+			 "done_bytes", (json_int_t)done_bytes, "damaged_files",
+			 (json_int_t)totals.files[FILE_DAMAGED], "poison_files", (json_int_t)poison,
+			 "ignored_files", (json_int_t)ignored.files, "tier_down",
+			 status.transfer.tier_down, "paused", status.transfer.paused, "rate",
+			 (json_int_t)(stored ? status.transfer.rate : status.verify_rate));
+	if (!part || json_object_update_new(request->final, part) < 0)
+		return -ENOMEM;
+	if (status.transfer.tier_down)
+		r = request_add(request, "tier_error",
+				json_string(error_text(status.transfer.tier_error)));
+	if (r == 0)
+		r = request_add(request, "mounted", json_boolean(request->source->volume != NULL));
+	return r < 0 ? r : add_settings(request);
+}
