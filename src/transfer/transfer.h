@@ -37,16 +37,20 @@ struct transfer_host {
 int transfer_new(struct catalog *catalog, struct store *store, const struct settings *settings,
 		 const struct transfer_host *host, struct transfer **ret_transfer);
 int transfer_start(struct transfer *transfer);
+void transfer_stop(struct transfer *transfer); /* all that waits leaves with -ECANCELED */
 void transfer_free(struct transfer *transfer); /* stops and joins */
 
 size_t transfer_tier_count(const struct transfer *transfer);
 const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_t index);
 
-/* A file became VERIFIED: queue it for every tier, unless a rule ignores it. */
+/*
+ * A file became VERIFIED: queue it for every tier, unless a rule ignores it. To be sent after
+ * SETTING_SETTLE.
+ */
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size);
 
-/* Settings changed or something was queued: look again now. */
+/* Settings changed, files were renamed, a tier may be back: look at everything again now. */
 void transfer_wake(struct transfer *transfer);
 
 /*

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "transfer/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* The copies of a content, owned. */
+struct copies {
+	struct copy_row *rows;
+	size_t count;
+};
+
+static void copies_fini(struct copies *copies)
+{
+	for (size_t i = 0; i < copies->count; i++)
+		copy_row_fini(&copies->rows[i]);
+	free(copies->rows);
+}
+
+/* Lower is better: good ones in a tier that answers, then those in one that is away, then bad. */
+static int rank_copy(struct transfer *transfer, const struct copy_row *copy)
+{
+	struct lane *lane = lane_of(transfer, copy->tier);
+	int rank = copy->bad ? 4 : 0;
+
+	scoped_lock(&transfer->lock);
+	if (lane && lane->condition == -EHOSTDOWN)
+		rank += 2;
+	return rank;
+}
+
+static void sort_copies(struct transfer *transfer, struct copies *copies)
+{
+	for (size_t i = 1; i < copies->count; i++) {
+		struct copy_row row = copies->rows[i];
+		int rank = rank_copy(transfer, &row);
+		size_t j = i;
+
+		for (; j > 0 && rank_copy(transfer, &copies->rows[j - 1]) > rank; j--)
+			copies->rows[j] = copies->rows[j - 1];
+		copies->rows[j] = row;
+	}
+}
+
+/* One for all that failed: what may come right by waiting wins, then what is worst. */
+static int worse(int a, int b)
+{
+	static const int order[] = { EHOSTDOWN, EBADMSG, EREMOTEIO };
+
+	if (a == -ECANCELED || b == -ECANCELED)
+		return -ECANCELED;
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+		if (a == -order[i] || b == -order[i])
+			return -order[i];
+	return b != -ENOENT ? b : a;
+}
+
+static int take_rate(struct transfer *transfer, uint64_t bytes, enum fetch_flags flags)
+{
+	int r;
+
+	if (!(flags & FETCH_URGENT))
+		return transfer_pace(transfer, bytes);
+	r = bucket_take(&transfer->urgent, bytes);
+	if (r == 0)
+		(void)atomic_fetch_add(&transfer->debt, bytes);
+	return r;
+}
+
+/* What the caller wants: whole blocks of one content. */
+struct want {
+	const struct content_row *content;
+	uint64_t offset;
+	uint8_t *buffer;
+	size_t length;
+	enum fetch_flags flags;
+};
+
+static int get_block(struct lane *lane, const char *key, const struct want *want, uint64_t offset,
+		     size_t length)
+{
+	struct tier *tier = lane->tier.tier;
+	uint8_t *buffer = want->buffer + (offset - want->offset);
+
+	/* Once more before it is called bad: it may have been the way and not the copy. */
+	for (unsigned i = 0; i < 2; i++) {
+		int r = take_rate(lane->transfer, length, want->flags);
+
+		if (r == 0)
+			r = tier->backend->get(tier, key, offset, buffer, length);
+		if (r < 0)
+			return r;
+		if (blockmap_check(&want->content->map, offset / BLOCK_BYTES, buffer, length))
+			return 0;
+	}
+	return -EBADMSG;
+}
+
+static int get_from(struct lane *lane, const char *key, const struct want *want,
+		    uint64_t *ret_offset)
+{
+	uint64_t end = want->offset + want->length;
+	size_t length;
+
+	for (uint64_t offset = want->offset; offset < end; offset += length) {
+		int r;
+
+		length = blockmap_length(want->content->size, offset / BLOCK_BYTES);
+		r = get_block(lane, key, want, offset, length);
+		if (r < 0) {
+			*ret_offset = offset;
+			return r;
+		}
+	}
+	return 0;
+}
+
+static const char *why_bad(int error)
+{
+	return error == -ENOENT ? "it is missing" : "its bytes are not those that were stored";
+}
+
+void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
+		      const struct copy_row *copy, int error, uint64_t offset)
+{
+	struct transfer *transfer = lane->transfer;
+	const char *name = lane->tier.tier->name;
+	char where[48] = "";
+
+	if (copy->bad)
+		return; /* told already */
+	(void)catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(), true);
+	if (offset != UINT64_MAX)
+		(void)snprintf(where, sizeof(where), " (block at %" PRIu64 ")", offset);
+	log_error("tier %s: the copy %s is bad%s: %s", name, copy->key, where, why_bad(error));
+	transfer_event(transfer, "damaged copy", copy->key, &content->digest, "tier %s%s: %s", name,
+		       where, why_bad(error));
+}
+
+static int try_copy(struct transfer *transfer, const struct copy_row *copy, const struct want *want)
+{
+	struct lane *lane = lane_of(transfer, copy->tier);
+	uint64_t offset = 0;
+	int r;
+
+	if (!lane)
+		return -EHOSTDOWN; /* a tier that was taken out of the settings may come back */
+	if (!tier_key_ok(copy->key))
+		return -EUCLEAN;
+	r = get_from(lane, copy->key, want, &offset);
+	if (r < 0 && r != -EBADMSG)
+		r = lane_judge(lane, r);
+	if (r == -EBADMSG || r == -ENOENT)
+		lane_copy_is_bad(lane, want->content, copy, r, r == -ENOENT ? UINT64_MAX : offset);
+	else if (r == -EHOSTDOWN)
+		lane_note_down(lane);
+	return r;
+}
+
+int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
+		   void *buffer, size_t length, enum fetch_flags flags)
+{
+	cleanup_with(copies_fini) struct copies copies = { 0 };
+	const struct want want = { content, offset, buffer, length, flags };
+	int result = -ENOENT;
+	int r;
+
+	if (offset % BLOCK_BYTES || offset > content->size || length > content->size - offset ||
+	    (length % BLOCK_BYTES && offset + length != content->size))
+		return -EINVAL;
+	if (length == 0)
+		return 0;
+	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
+	if (r < 0)
+		return r;
+	sort_copies(transfer, &copies);
+	for (size_t i = 0; i < copies.count; i++) {
+		r = try_copy(transfer, &copies.rows[i], &want);
+		if (r == 0 || r == -ECANCELED)
+			return r;
+		result = i == 0 ? r : worse(result, r);
+	}
+	return result;
+}
+
+static int pace_check(void *arg, uint64_t bytes)
+{
+	return transfer_pace(arg, bytes);
+}
+
+/* 1 good now, 0 not (known or not reached), -ECANCELED. */
+static int recheck_copy(struct transfer *transfer, const struct content_row *content,
+			const struct copy_row *copy)
+{
+	const struct tier_source pace = { .pace = pace_check, .arg = transfer };
+	struct lane *lane = lane_of(transfer, copy->tier);
+	struct digest digest;
+	struct tier *tier;
+	uint64_t size;
+	int r;
+
+	if (!lane || !tier_key_ok(copy->key))
+		return 0;
+	tier = lane->tier.tier;
+	r = tier->backend->check(tier, copy->key, &pace, &digest, &size);
+	if (r == 0 && (size != content->size || !digest_equal(&digest, &content->digest)))
+		r = -EBADMSG;
+	else if (r != -EBADMSG)
+		r = lane_judge(lane, r);
+	switch (r) {
+	case 0:
+		r = catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(),
+				      false);
+		return r < 0 ? r : 1;
+	case -EBADMSG:
+	case -ENOENT:
+		lane_copy_is_bad(lane, content, copy, r, UINT64_MAX);
+		return 0;
+	case -EHOSTDOWN:
+		lane_note_down(lane);
+		return 0;
+	case -ECANCELED:
+		return r;
+	default:
+		log_warning_errno(r, "tier %s: cannot check the copy %s", tier->name, copy->key);
+		return 0;
+	}
+}
+
+int transfer_recheck(struct transfer *transfer, const struct content_row *content)
+{
+	cleanup_with(copies_fini) struct copies copies = { 0 };
+	int good = 0;
+	int r;
+
+	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < copies.count; i++) {
+		r = recheck_copy(transfer, content, &copies.rows[i]);
+		if (r < 0)
+			return r;
+		good += r;
+	}
+	return good;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the parts of transfer/ share: one lane for each tier, with its thread.
+ */
+#include "store/residency.h"
+#include "transfer/rules.h"
+#include "transfer/transfer.h"
+#include "util/rate.h"
+#include "util/thread.h"
+
+/* A file is set aside after this many failures that were its own. */
+#define POISON_ATTEMPTS 8
+
+struct lane {
+	/* Constant after transfer_new(). */
+	struct transfer_tier tier; /* first: transfer_tier() hands it out */
+	struct transfer *transfer;
+	struct thread thread;
+
+	/* Only the lane's own thread (or the test that plays it). */
+	bool claimed;        /* seen to be ours since the start */
+	bool dirty;          /* the queue was changed through the catalog's queue of writes */
+	int64_t back_off_ns; /* the last pause, 0 after success */
+
+	/* Guarded by transfer->lock. */
+	uint64_t seen;       /* the last of transfer->wakes it looked at */
+	int condition;       /* 0, or why the whole tier takes nothing now */
+	int64_t next_try_ns; /* realtime; meaningful while condition is set */
+	char path[512];
+	uint64_t path_bytes, path_done;
+};
+
+struct transfer {
+	/* Constant after transfer_new(). */
+	struct catalog *catalog; /* borrowed */
+	struct store *store;     /* borrowed */
+	struct transfer_host host;
+	struct lane *lanes; /* owned */
+	size_t lane_count;
+
+	bool resumed; /* only the first lane's thread */
+
+	struct bucket bucket;  /* everything but urgent fetches */
+	struct bucket urgent;  /* the same rate: a reader does not queue behind uploads */
+	_Atomic uint64_t debt; /* what urgent fetches took: the others pay it back */
+	struct meter meter;
+
+	struct mutex lock; /* rank 50; guards the rest */
+	struct cond changed;
+	bool stopping;
+	bool paused;
+	uint64_t wakes;
+	int64_t requeue_ns;  /* monotonic: when files left out so far are looked at again */
+	struct rules *rules; /* owned */
+};
+
+/* What a step of a lane leads to. */
+enum lane_next { LANE_AGAIN, LANE_SLEEP };
+
+/*
+ * One step of @lane: the next file, or a look at the tier. LANE_SLEEP with *ret_until_ns
+ * (realtime) when there is nothing to do before.
+ */
+enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns);
+
+/* The tier as a whole gave @error (0: it works again). Logs a change once. */
+void lane_set_condition(struct lane *lane, int error);
+
+/* True for errors that say nothing of one file. */
+bool error_is_of_tier(int error);
+
+/* A fetch found the tier away: the lane looks after it from now on. */
+void lane_note_down(struct lane *lane);
+
+/* A copy was found missing (-ENOENT) or different (-EBADMSG): noted, logged and told, once.
+ * @offset of the block, UINT64_MAX: the whole. */
+void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
+		      const struct copy_row *copy, int error, uint64_t offset);
+
+/* @error came from the tier: what it means once the tier was asked whether it is there at all. */
+int lane_judge(struct lane *lane, int error);
+
+/* Make sure that the tier is there and ours. */
+int lane_claim(struct lane *lane);
+
+/* The lane of tiers.id @tier, or NULL: no longer in the settings. */
+struct lane *lane_of(struct transfer *transfer, uint32_t tier);
+
+/* Send one row of the queue. Everything it leads to is done when it returns: 0, or the tier's
+ * error, or -ECANCELED. */
+int lane_send(struct lane *lane, const struct queue_row *row);
+
+/*
+ * Queue every verified file that no rule keeps here, and for a tier that is new every stored one
+ * (invariant 8).
+ */
+int transfer_requeue(struct transfer *transfer);
+
+/* What was on its way when the daemon ended is queued again. */
+int transfer_resume(struct transfer *transfer);
+
+/* As transfer_file_verified(), to be sent when @due_ns (realtime) comes. 1 queued, 0 ignored. */
+int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, uint64_t generation,
+		     const char *path, uint64_t size, int64_t due_ns);
+
+/* Wake the lanes without haste: a tier that is away keeps its pause. */
+void transfer_nudge(struct transfer *transfer);
+
+/* Wait while paused (uploads only), then for the rate. -ECANCELED when stopping. */
+int transfer_take(struct transfer *transfer, uint64_t bytes);
+
+/* True while the threads must end. */
+bool transfer_stopping(struct transfer *transfer);
+
+/* True when a rule says that @path never leaves, now. */
+bool transfer_excludes(struct transfer *transfer, const char *path);
+
+/* An event by the daemon. */
+void transfer_event(struct transfer *transfer, const char *event, const char *path,
+		    const struct digest *digest, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/*
+ * Open the file with this node id for reading, its path found in the catalog. The caller closes
+ * *ret_fd and frees *ret_path. -ESTALE: it is not there under that path now.
+ */
+int transfer_open_file(struct transfer *transfer, uint64_t id, char **ret_path, int *ret_fd);
+
+/* What is read for sending, block by block, each one checked against the map. */
+struct source {
+	struct lane *lane;
+	const struct queue_row *row;
+	const struct content_row *content;
+	const char *path;
+	int fd;
+	struct residency *residency; /* owned; says which blocks are here; NULL: all */
+	int error;                   /* of the source, not of the tier: sticks */
+	uint64_t bad_block;
+	uint8_t *block; /* owned; holds block @held */
+	uint64_t held;
+};
+
+int source_init(struct source *source, struct lane *lane, const struct queue_row *row,
+		const struct content_row *content, const char *path, int fd);
+void source_fini(struct source *source);
+
+/* As tier_source. */
+int source_read(void *arg, uint64_t offset, void *buffer, size_t length);
+int source_pace(void *arg, uint64_t bytes);

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <string.h>
+
+#include "transfer/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* The first pause after the tier failed; doubled each time, up to retry_max. */
+#define BACK_OFF_NS NS_PER_SEC
+
+/* Rows looked at when the tier is nearly full: one that fits may go. */
+#define PICK_ROWS 16
+
+/* What a directory needs beside the bytes of a file. */
+#define SPACE_MARGIN (1u << 20)
+
+/* Files that were left out are looked at again this often: a rename may have made them media. */
+#define REQUEUE_NS (30 * NS_PER_SEC)
+
+/* How long to do nothing when nobody knows better: a wake ends it. */
+#define IDLE_NS (3600 * NS_PER_SEC)
+
+bool error_is_of_tier(int error)
+{
+	switch (-error) {
+	case EHOSTDOWN:
+	case ENOSPC:
+	case EDQUOT:
+	case EROFS:
+	case EMEDIUMTYPE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int lane_judge(struct lane *lane, int error)
+{
+	struct tier *tier = lane->tier.tier;
+	int r;
+
+	if (error == 0 || error == -EEXIST || error == -ECANCELED || error_is_of_tier(error))
+		return error;
+	/* A place that went away in the middle fails in many ways. */
+	r = tier->backend->probe(tier);
+	return r < 0 ? r : error;
+}
+
+static const char *condition_text(int error)
+{
+	switch (-error) {
+	case EHOSTDOWN:
+		return "cannot be reached";
+	case ENOSPC:
+	case EDQUOT:
+		return "is full";
+	case EROFS:
+		return "is read-only";
+	case EMEDIUMTYPE:
+		return "belongs to another volume";
+	default:
+		return error_text(error);
+	}
+}
+
+/* A quarter up or down, so that many sites do not come back at one moment. */
+static int64_t with_jitter(int64_t ns)
+{
+	uint64_t noise = (uint64_t)monotonic_ns() * 0x9e3779b97f4a7c15u >> 33;
+
+	return ns - ns / 4 + (int64_t)(noise % (uint64_t)(ns / 2 + 1));
+}
+
+static int64_t next_back_off(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	int64_t most = transfer->host.setting(transfer->host.arg, SETTING_RETRY_MAX);
+
+	lane->back_off_ns = lane->back_off_ns ? lane->back_off_ns * 2 : BACK_OFF_NS;
+	if (lane->back_off_ns > most)
+		lane->back_off_ns = most > 0 ? most : BACK_OFF_NS;
+	return with_jitter(lane->back_off_ns);
+}
+
+void lane_set_condition(struct lane *lane, int error)
+{
+	struct transfer *transfer = lane->transfer;
+	const char *name = lane->tier.tier->name;
+	int64_t pause_ns = 0;
+	int before;
+
+	if (error)
+		pause_ns = next_back_off(lane);
+	else
+		lane->back_off_ns = 0;
+	mutex_lock(&transfer->lock);
+	before = lane->condition;
+	lane->condition = error;
+	lane->next_try_ns = error ? realtime_ns() + pause_ns : 0;
+	mutex_unlock(&transfer->lock);
+	if (error && error != before)
+		log_warning("tier %s %s: what is to go there waits", name, condition_text(error));
+	else if (!error && before)
+		log_info("tier %s works again", name);
+}
+
+void lane_note_down(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	bool new_to_us;
+
+	mutex_lock(&transfer->lock);
+	new_to_us = lane->condition == 0;
+	if (new_to_us) {
+		lane->condition = -EHOSTDOWN;
+		lane->next_try_ns = realtime_ns() + BACK_OFF_NS;
+		transfer->wakes++;
+		cond_broadcast(&transfer->changed);
+	}
+	mutex_unlock(&transfer->lock);
+	if (new_to_us)
+		log_warning("tier %s %s", lane->tier.tier->name, condition_text(-EHOSTDOWN));
+}
+
+/* The first time: it becomes ours. Later the place must show the identity it had then. */
+static int claim_first(struct lane *lane, const char *key)
+{
+	struct transfer *transfer = lane->transfer;
+	struct tier *tier = lane->tier.tier;
+	char uuid[37];
+	int r;
+
+	r = tier_claim(tier, transfer->store->volume_uuid, uuid);
+	if (r < 0)
+		return r;
+	r = catalog_set_meta(transfer->catalog, key, uuid);
+	if (r == 0)
+		r = catalog_flush(transfer->catalog);
+	return r < 0 ? r : tier_expect(tier, uuid);
+}
+
+int lane_claim(struct lane *lane)
+{
+	struct tier *tier = lane->tier.tier;
+	cleanup_free char *uuid = NULL;
+	char key[64];
+	int r;
+
+	if (lane->claimed)
+		return tier->backend->probe(tier);
+	(void)snprintf(key, sizeof(key), "tier.%" PRIu32 ".uuid", lane->tier.id);
+	r = catalog_get_meta(lane->transfer->catalog, key, &uuid);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		r = claim_first(lane, key);
+	} else {
+		r = tier_expect(tier, uuid);
+		if (r == 0)
+			r = tier->backend->probe(tier);
+	}
+	lane->claimed = r == 0;
+	return r;
+}
+
+static bool fits(struct lane *lane, uint64_t size)
+{
+	struct tier *tier = lane->tier.tier;
+	uint64_t free_bytes, total;
+
+	if (tier->backend->space(tier, &free_bytes, &total) < 0)
+		return true; /* it cannot tell: try */
+	return free_bytes > SPACE_MARGIN && size <= free_bytes - SPACE_MARGIN;
+}
+
+/* 1 with the row to send and *ret_first, whether it is the one whose turn it is; 0 none. */
+static int pick(struct lane *lane, struct queue_row *ret_row, bool *ret_first)
+{
+	struct catalog *catalog = lane->transfer->catalog;
+	struct queue_row rows[PICK_ROWS];
+	int count;
+
+	if (lane->dirty) {
+		int r = catalog_barrier(catalog);
+
+		if (r < 0)
+			return r;
+		lane->dirty = false;
+	}
+	count = catalog_queue_next(catalog, lane->tier.id, realtime_ns(), rows, PICK_ROWS);
+	for (int i = 0; i < count; i++) {
+		if (!fits(lane, rows[i].size))
+			continue;
+		*ret_row = rows[i];
+		*ret_first = i == 0;
+		return 1;
+	}
+	return count > 0 ? -ENOSPC : count;
+}
+
+/* What other threads told since the last step. */
+struct look {
+	bool paused, requeue;
+	int condition;
+	int64_t next_try_ns;
+};
+
+static struct look look_around(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	struct look look;
+
+	scoped_lock(&transfer->lock);
+	if (lane->seen != transfer->wakes)
+		lane->dirty = true;
+	lane->seen = transfer->wakes;
+	look.paused = transfer->paused;
+	look.condition = lane->condition;
+	look.next_try_ns = lane->next_try_ns;
+	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;
+	if (look.requeue)
+		transfer->requeue_ns = monotonic_ns() + REQUEUE_NS;
+	return look;
+}
+
+static void requeue(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	int r = 0;
+
+	if (!transfer->resumed)
+		r = transfer_resume(transfer);
+	transfer->resumed = r == 0;
+	if (r == 0)
+		r = transfer_requeue(transfer);
+	if (r < 0 && r != -ECANCELED)
+		log_error_errno(r, "cannot look for verified files that are not queued");
+	transfer_nudge(transfer);
+}
+
+static int send_next(struct lane *lane, int condition, int64_t *ret_until_ns)
+{
+	struct queue_row row;
+	bool first;
+	int r;
+
+	r = pick(lane, &row, &first);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		r = catalog_queue_due(lane->transfer->catalog, lane->tier.id, ret_until_ns);
+		if (r == 0 && *ret_until_ns > realtime_ns() + IDLE_NS)
+			*ret_until_ns = realtime_ns() + IDLE_NS;
+		return r;
+	}
+	r = lane_send(lane, &row);
+	lane->dirty = true;
+	if (r == 0 && condition && first)
+		lane_set_condition(lane, 0);
+	*ret_until_ns = 0;
+	return r;
+}
+
+enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
+{
+	struct look look = look_around(lane);
+	int r = 0;
+
+	*ret_until_ns = realtime_ns() + IDLE_NS;
+	if (look.requeue)
+		requeue(lane);
+	if (look.condition && realtime_ns() < look.next_try_ns) {
+		*ret_until_ns = look.next_try_ns;
+		return LANE_SLEEP;
+	}
+	if (!lane->claimed || look.condition)
+		r = lane_claim(lane);
+	/* It answers; whether it takes anything again only a file can show. */
+	if (r == 0 && (look.condition == -EHOSTDOWN || look.condition == -EMEDIUMTYPE)) {
+		lane_set_condition(lane, 0);
+		look.condition = 0;
+	}
+	if (r == 0 && look.paused)
+		return LANE_SLEEP;
+	if (r == 0)
+		r = send_next(lane, look.condition, ret_until_ns);
+	if (r == 0)
+		return *ret_until_ns ? LANE_SLEEP : LANE_AGAIN;
+	if (r != -ECANCELED)
+		lane_set_condition(lane, r);
+	scoped_lock(&lane->transfer->lock);
+	*ret_until_ns = r == -ECANCELED ? realtime_ns() + IDLE_NS : lane->next_try_ns;
+	return LANE_SLEEP;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <string.h>
+
+#include "transfer/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+
+#define PAGE_FILES 256
+#define BIT(state) (1u << (state))
+
+int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, uint64_t generation,
+		     const char *path, uint64_t size, int64_t due_ns)
+{
+	struct queue_row row = {
+		.id = id,
+		.generation = generation,
+		.tier = lane->tier.id,
+		.size = size,
+		.queued_ns = realtime_ns(),
+		.due_ns = due_ns,
+	};
+	int r;
+
+	mutex_lock(&transfer->lock);
+	if (rules_ignores(transfer->rules, path)) {
+		mutex_unlock(&transfer->lock);
+		return 0;
+	}
+	row.class = rules_class(transfer->rules, path);
+	mutex_unlock(&transfer->lock);
+	r = catalog_enqueue(transfer->catalog, &row, 0);
+	return r < 0 ? r : 1;
+}
+
+int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
+			   const char *path, uint64_t size)
+{
+	int64_t due_ns = realtime_ns() + transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+
+	for (size_t i = 0; i < transfer->lane_count; i++) {
+		int r = transfer_enqueue(transfer, &transfer->lanes[i], id, generation, path, size,
+					 due_ns);
+
+		if (r < 0)
+			return r;
+	}
+	transfer_nudge(transfer);
+	return 0;
+}
+
+/* A page of files, collected first: the catalog is not called back from its own walk. */
+struct page {
+	struct node_row rows[PAGE_FILES];
+	size_t count;
+};
+
+static int collect(void *arg, const char *name, const struct node_row *row)
+{
+	struct page *page = arg;
+
+	(void)name;
+	page->rows[page->count++] = *row;
+	return page->count == PAGE_FILES;
+}
+
+static bool has_copy(struct transfer *transfer, uint64_t content, uint32_t tier)
+{
+	struct copy_row *copies = NULL;
+	size_t count = 0;
+	bool found = false;
+
+	if (catalog_get_copies(transfer->catalog, content, &copies, &count) < 0)
+		return true; /* not known: do not queue blindly */
+	for (size_t i = 0; i < count; i++) {
+		found |= copies[i].tier == tier && !copies[i].bad;
+		copy_row_fini(&copies[i]);
+	}
+	free(copies);
+	return found;
+}
+
+/* Called for each file; negative stops. */
+typedef int (*requeue_fn)(struct transfer *transfer, void *arg, const struct node_row *row);
+
+static int each_file(struct transfer *transfer, unsigned states, requeue_fn fn, void *arg)
+{
+	cleanup_free struct page *page = malloc(sizeof(*page));
+	uint64_t after = 0;
+	int r;
+
+	if (!page)
+		return -ENOMEM;
+	do {
+		page->count = 0;
+		r = catalog_each_file(transfer->catalog, states, after, collect, page);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < page->count; i++) {
+			if (transfer_stopping(transfer))
+				return -ECANCELED;
+			r = fn(transfer, arg, &page->rows[i]);
+			if (r < 0)
+				return r;
+			after = page->rows[i].id;
+		}
+	} while (page->count == PAGE_FILES);
+	return 0;
+}
+
+/* Verified and in no queue: unless a rule keeps it here, it goes into every one. */
+static int requeue_verified(struct transfer *transfer, void *arg, const struct node_row *row)
+{
+	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+	cleanup_free char *path = NULL;
+	int r = catalog_path_of(transfer->catalog, row->id, &path);
+
+	(void)arg;
+	if (r <= 0)
+		return r;
+	for (size_t i = 0; r >= 0 && i < transfer->lane_count; i++)
+		r = transfer_enqueue(transfer, &transfer->lanes[i], row->id, row->generation, path,
+				     row->size, row->state_ns + settle_ns);
+	return r;
+}
+
+/* On its way when the daemon ended: it goes back, its row of the queue is still there. */
+static int requeue_uploading(struct transfer *transfer, void *arg, const struct node_row *row)
+{
+	(void)arg;
+	return catalog_set_state(transfer->catalog, row->id, row->generation, FILE_QUEUED, 0);
+}
+
+/* For a tier that never had them all: what has no copy there. */
+static int fill_lane(struct transfer *transfer, void *arg, const struct node_row *row)
+{
+	struct lane *lane = arg;
+	cleanup_free char *path = NULL;
+	int r;
+
+	if (!row->content || has_copy(transfer, row->content, lane->tier.id))
+		return 0;
+	r = catalog_path_of(transfer->catalog, row->id, &path);
+	if (r <= 0)
+		return r;
+	return transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
+				realtime_ns());
+}
+
+static int fill_new_lanes(struct transfer *transfer)
+{
+	for (size_t i = 0; i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+		cleanup_free char *value = NULL;
+		char key[64];
+		int r;
+
+		(void)snprintf(key, sizeof(key), "tier.%" PRIu32 ".filled", lane->tier.id);
+		r = catalog_get_meta(transfer->catalog, key, &value);
+		if (r == 0)
+			r = each_file(transfer,
+				      BIT(FILE_QUEUED) | BIT(FILE_STORED) | BIT(FILE_EVICTED) |
+					      BIT(FILE_HYDRATING),
+				      fill_lane, lane);
+		else if (r > 0)
+			continue;
+		if (r == 0)
+			r = catalog_set_meta(transfer->catalog, key, "1");
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int transfer_requeue(struct transfer *transfer)
+{
+	int r;
+
+	r = catalog_barrier(transfer->catalog);
+	if (r == 0)
+		r = each_file(transfer, BIT(FILE_VERIFIED), requeue_verified, NULL);
+	if (r == 0)
+		r = fill_new_lanes(transfer);
+	return r;
+}
+
+int transfer_resume(struct transfer *transfer)
+{
+	int r = catalog_barrier(transfer->catalog);
+
+	if (r == 0)
+		r = each_file(transfer, BIT(FILE_UPLOADING), requeue_uploading, NULL);
+	return r;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "transfer/transfer.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "catalog/events.h"
+#include "transfer/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+
+/* A wait looks at the clock at least this often: the clock may be set meanwhile. */
+#define WAIT_MAX_NS (30 * NS_PER_SEC)
+
+static int load_rules(struct transfer *transfer, struct rules **ret_rules)
+{
+	const char *classes[PRIORITY_COUNT] = { 0 };
+	char *texts[PRIORITY_COUNT] = { 0 };
+	cleanup_free char *ignore = NULL;
+	struct rules *rules;
+
+	ignore = transfer->host.rule(transfer->host.arg, "ignore");
+	for (unsigned i = 0; i < PRIORITY_COUNT; i++) {
+		char name[64];
+
+		(void)snprintf(name, sizeof(name), "priority.%s", priority_name(i));
+		texts[i] = transfer->host.rule(transfer->host.arg, name);
+		classes[i] = texts[i];
+	}
+	rules = rules_new(ignore, classes);
+	for (unsigned i = 0; i < PRIORITY_COUNT; i++)
+		free(texts[i]);
+	if (!rules)
+		return -ENOMEM;
+	*ret_rules = rules;
+	return 0;
+}
+
+static int open_lane(struct transfer *transfer, const struct settings_tier *tier, struct lane *lane)
+{
+	int r;
+
+	lane->transfer = transfer;
+	r = tier_open(tier->name, tier->url, &lane->tier.tier);
+	if (r < 0) {
+		log_error_errno(r, "tier %s: cannot use its address", tier->name);
+		return r;
+	}
+	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
+	if (r < 0)
+		log_error_errno(r, "tier %s: cannot be put into the catalog", tier->name);
+	return r;
+}
+
+int transfer_new(struct catalog *catalog, struct store *store, const struct settings *settings,
+		 const struct transfer_host *host, struct transfer **ret_transfer)
+{
+	struct transfer *transfer = calloc(1, sizeof(*transfer));
+	size_t count = settings_tier_count(settings);
+	uint64_t limit;
+	int r;
+
+	if (!transfer)
+		return -ENOMEM;
+	transfer->catalog = catalog;
+	transfer->store = store;
+	transfer->host = *host;
+	mutex_init(&transfer->lock, 50);
+	cond_init(&transfer->changed);
+	limit = (uint64_t)host->setting(host->arg, SETTING_LIMIT);
+	bucket_init(&transfer->bucket, limit);
+	bucket_init(&transfer->urgent, limit);
+	meter_init(&transfer->meter);
+	transfer->paused = host->setting(host->arg, SETTING_PAUSE) != 0;
+	transfer->wakes = 1;
+	r = load_rules(transfer, &transfer->rules);
+	transfer->lanes = calloc(count ? count : 1, sizeof(*transfer->lanes));
+	if (!transfer->lanes)
+		r = -ENOMEM;
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		transfer->lane_count++;
+		r = open_lane(transfer, settings_tier(settings, i), &transfer->lanes[i]);
+	}
+	if (r < 0) {
+		transfer_free(transfer);
+		return r;
+	}
+	*ret_transfer = transfer;
+	return 0;
+}
+
+/* Sleep until @until_ns (realtime) or until something happened that the lane has not seen. */
+static void wait_until(struct lane *lane, int64_t until_ns)
+{
+	struct transfer *transfer = lane->transfer;
+	int64_t wait = until_ns - realtime_ns();
+
+	if (wait <= 0)
+		return;
+	if (wait > WAIT_MAX_NS)
+		wait = WAIT_MAX_NS;
+	scoped_lock(&transfer->lock);
+	if (!transfer->stopping && transfer->wakes == lane->seen)
+		(void)cond_wait_until(&transfer->changed, &transfer->lock, monotonic_ns() + wait);
+}
+
+static void *lane_body(void *arg)
+{
+	struct lane *lane = arg;
+	int64_t until_ns;
+
+	while (!transfer_stopping(lane->transfer))
+		if (lane_step(lane, &until_ns) == LANE_SLEEP)
+			wait_until(lane, until_ns);
+	return NULL;
+}
+
+int transfer_start(struct transfer *transfer)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++)
+		r = thread_start(&transfer->lanes[i].thread, "upload", lane_body,
+				 &transfer->lanes[i]);
+	return r;
+}
+
+void transfer_stop(struct transfer *transfer)
+{
+	mutex_lock(&transfer->lock);
+	transfer->stopping = true;
+	cond_broadcast(&transfer->changed);
+	mutex_unlock(&transfer->lock);
+	bucket_stop(&transfer->bucket);
+	bucket_stop(&transfer->urgent);
+}
+
+void transfer_free(struct transfer *transfer)
+{
+	if (!transfer)
+		return;
+	transfer_stop(transfer);
+	for (size_t i = 0; i < transfer->lane_count; i++) {
+		thread_join(&transfer->lanes[i].thread);
+		tier_close(transfer->lanes[i].tier.tier);
+	}
+	free(transfer->lanes);
+	rules_free(transfer->rules);
+	meter_fini(&transfer->meter);
+	bucket_fini(&transfer->urgent);
+	bucket_fini(&transfer->bucket);
+	cond_fini(&transfer->changed);
+	mutex_fini(&transfer->lock);
+	free(transfer);
+}
+
+bool transfer_stopping(struct transfer *transfer)
+{
+	scoped_lock(&transfer->lock);
+	return transfer->stopping;
+}
+
+size_t transfer_tier_count(const struct transfer *transfer)
+{
+	return transfer->lane_count;
+}
+
+const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_t index)
+{
+	return &transfer->lanes[index].tier;
+}
+
+struct lane *lane_of(struct transfer *transfer, uint32_t tier)
+{
+	for (size_t i = 0; i < transfer->lane_count; i++)
+		if (transfer->lanes[i].tier.id == tier)
+			return &transfer->lanes[i];
+	return NULL;
+}
+
+void transfer_nudge(struct transfer *transfer)
+{
+	scoped_lock(&transfer->lock);
+	transfer->wakes++;
+	cond_broadcast(&transfer->changed);
+}
+
+void transfer_wake(struct transfer *transfer)
+{
+	const struct transfer_host *host = &transfer->host;
+	bool paused = host->setting(host->arg, SETTING_PAUSE) != 0;
+	uint64_t limit = (uint64_t)host->setting(host->arg, SETTING_LIMIT);
+	struct rules *old, *rules = NULL;
+
+	bucket_set(&transfer->bucket, limit);
+	bucket_set(&transfer->urgent, limit);
+	if (load_rules(transfer, &rules) < 0)
+		log_warning("no memory for new rules: the old ones stay");
+	mutex_lock(&transfer->lock);
+	old = rules ? transfer->rules : NULL;
+	if (rules)
+		transfer->rules = rules;
+	transfer->paused = paused;
+	transfer->requeue_ns = 0;
+	for (size_t i = 0; i < transfer->lane_count; i++)
+		transfer->lanes[i].next_try_ns = 0;
+	transfer->wakes++;
+	cond_broadcast(&transfer->changed);
+	mutex_unlock(&transfer->lock);
+	rules_free(old);
+}
+
+bool transfer_excludes(struct transfer *transfer, const char *path)
+{
+	scoped_lock(&transfer->lock);
+	return rules_ignores(transfer->rules, path) != NULL;
+}
+
+int transfer_take(struct transfer *transfer, uint64_t bytes)
+{
+	mutex_lock(&transfer->lock);
+	while (transfer->paused && !transfer->stopping)
+		cond_wait(&transfer->changed, &transfer->lock);
+	mutex_unlock(&transfer->lock);
+	return transfer_pace(transfer, bytes);
+}
+
+int transfer_pace(struct transfer *transfer, uint64_t bytes)
+{
+	uint64_t debt = atomic_exchange(&transfer->debt, 0);
+
+	return bucket_take(&transfer->bucket, bytes + debt);
+}
+
+void transfer_event(struct transfer *transfer, const char *event, const char *path,
+		    const struct digest *digest, const char *format, ...)
+{
+	char hex[DIGEST_HEX_SIZE] = "", detail[1024];
+	const struct event row = {
+		.actor = "daemon",
+		.event = event,
+		.path = path,
+		.digest = hex,
+		.detail = detail,
+	};
+	va_list ap;
+
+	if (digest)
+		digest_hex(digest, hex);
+	va_start(ap, format);
+	(void)vsnprintf(detail, sizeof(detail), format, ap);
+	va_end(ap);
+	/* A catalog that fails says so itself, once, and in status. */
+	(void)catalog_add_event(transfer->catalog, &row);
+}
+
+void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_status)
+{
+	struct transfer_status status = {
+		.rate = meter_rate(&transfer->meter),
+		.sent_total = meter_total(&transfer->meter),
+	};
+
+	scoped_lock(&transfer->lock);
+	status.paused = transfer->paused;
+	for (size_t i = 0; i < transfer->lane_count; i++) {
+		const struct lane *lane = &transfer->lanes[i];
+
+		if (lane->path[0] && !status.path[0]) {
+			memcpy(status.path, lane->path, sizeof(status.path));
+			status.path_bytes = lane->path_bytes;
+			status.path_done = lane->path_done;
+		}
+		if (lane->condition && !status.tier_down) {
+			status.tier_down = true;
+			status.tier_error = lane->condition;
+			status.next_try_ns = lane->next_try_ns;
+		}
+	}
+	*ret_status = status;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "transfer/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/io.h"
+#include "util/log.h"
+
+/* The first pause after a failure that was the file's own; doubled each time. */
+#define FILE_BACK_OFF_NS NS_PER_SEC
+
+/* A file that is being renamed or rewritten is looked at again after this. */
+#define MOVED_NS (500 * NS_PER_MS)
+
+/* One file on its way to one tier. */
+struct job {
+	struct lane *lane;
+	const struct queue_row *row;
+	struct node_row node;
+	struct content_row content;
+	char *path; /* owned */
+	int fd;     /* owned */
+};
+
+static void job_fini(struct job *job)
+{
+	free(job->path);
+	if (job->fd >= 0)
+		(void)close(job->fd);
+	content_row_fini(&job->content);
+}
+
+/* It moved on, went away or is kept here by a rule: what is left of it in the queue goes. */
+static int drop(struct lane *lane, const struct queue_row *row)
+{
+	return catalog_dequeue(lane->transfer->catalog, row->id, row->generation, row->tier);
+}
+
+static void set_state(struct job *job, enum file_state state)
+{
+	/* Only for show; refused when the file has moved on. */
+	(void)catalog_set_state(job->lane->transfer->catalog, job->row->id, job->row->generation,
+				state, 0);
+}
+
+/* Look at the file as the catalog has it. 1 go on, 0 nothing to send (dropped). */
+static int job_look(struct job *job)
+{
+	struct catalog *catalog = job->lane->transfer->catalog;
+	int r;
+
+	r = catalog_get_node(catalog, job->row->id, &job->node);
+	if (r < 0)
+		return r;
+	if (r == 0 || job->node.generation != job->row->generation ||
+	    !file_state_is_verified(job->node.state) || !job->node.content) {
+		r = drop(job->lane, job->row);
+		return r < 0 ? r : 0;
+	}
+	r = catalog_get_content(catalog, job->node.content, &job->content);
+	if (r == 0)
+		return -EUCLEAN;
+	return r;
+}
+
+/* Kept here by a rule that came later, or by its new name: back to VERIFIED, listed as ignored. */
+static int leave_here(struct job *job)
+{
+	if (job->node.state == FILE_QUEUED || job->node.state == FILE_UPLOADING)
+		set_state(job, FILE_VERIFIED);
+	return drop(job->lane, job->row);
+}
+
+enum record_flags { RECORD_SENT = 1 << 0 /* just now, not found there */ };
+
+static int record(struct job *job, const struct copy_row *copy, enum record_flags flags)
+{
+	struct transfer *transfer = job->lane->transfer;
+	const struct queue_row *row = job->row;
+	bool was_stored = file_state_is_stored(job->node.state);
+	struct node_row now;
+	int r;
+
+	r = catalog_set_stored(transfer->catalog, row->id, row->generation, copy);
+	if (r == -ESTALE) {
+		/* Rewritten or removed meanwhile; the copy is of a content, that stays true. */
+		r = catalog_put_copy(transfer->catalog, copy, STEP_WAIT);
+		return r < 0 ? r : drop(job->lane, row);
+	}
+	if (r < 0)
+		return r;
+	if (!was_stored || (flags & RECORD_SENT))
+		transfer_event(transfer, "stored", job->path, &job->content.digest,
+			       "tier %s key %s", job->lane->tier.tier->name, copy->key);
+	r = catalog_get_node(transfer->catalog, row->id, &now);
+	if (r == 1 && now.generation == row->generation && file_state_is_stored(now.state))
+		transfer->host.stored(transfer->host.arg, row->id, row->generation);
+	return r < 0 ? r : 0;
+}
+
+/* The content is in that tier already, under another path: 1 recorded, 0 not there. */
+static int use_copy_there(struct job *job)
+{
+	struct catalog *catalog = job->lane->transfer->catalog;
+	struct copy_row *copies = NULL;
+	size_t count = 0;
+	int r;
+
+	r = catalog_get_copies(catalog, job->content.id, &copies, &count);
+	if (r < 0)
+		return r;
+	r = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (r == 0 && copies[i].tier == job->row->tier && !copies[i].bad) {
+			r = record(job, &copies[i], 0);
+			r = r < 0 ? r : 1;
+		}
+		copy_row_fini(&copies[i]);
+	}
+	free(copies);
+	return r;
+}
+
+/* Where a name that may not be a key goes: bytes that it may not hold become '_'. */
+static char *safe_key(const struct job *job)
+{
+	char hex[DIGEST_HEX_SIZE];
+	char *key;
+
+	digest_hex(&job->content.digest, hex);
+	if (asprintf(&key, "_%s~%.8s", job->path, hex) < 0)
+		return NULL;
+	for (char *c = key; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '_';
+	return key;
+}
+
+/* "stem~<hex of the digest>.ext": the name when another object has the first one. */
+static char *other_key(const struct job *job, const char *key, int digits)
+{
+	const char *name = strrchr(key, '/') ? strrchr(key, '/') + 1 : key;
+	const char *dot = strrchr(name, '.');
+	char hex[DIGEST_HEX_SIZE];
+	char *other;
+	int stem;
+
+	digest_hex(&job->content.digest, hex);
+	if (!dot || dot == name)
+		dot = name + strlen(name);
+	stem = (int)(dot - key);
+	if (asprintf(&other, "%.*s~%.*s%s", stem, key, digits, hex, dot) < 0)
+		return NULL;
+	return other;
+}
+
+/* Somebody has @key already. 1 it is this content, 0 it is not; the tier's errors. */
+static int is_it_this(struct job *job, const char *key, struct source *source)
+{
+	struct tier *tier = job->lane->tier.tier;
+	const struct tier_source pace = { .pace = source_pace, .arg = source };
+	struct digest digest;
+	uint64_t size;
+	int r;
+
+	r = tier->backend->stat(tier, key, &size);
+	if (r == 0 && size != job->content.size)
+		return 0;
+	if (r == 0)
+		r = tier->backend->check(tier, key, &pace, &digest, &size);
+	if (r == -EBADMSG)
+		return 0;
+	if (r < 0)
+		return r;
+	return size == job->content.size && digest_equal(&digest, &job->content.digest);
+}
+
+/* 1 the object under @key is this content, 0 the key is another's. */
+static int put_under(struct job *job, const char *key, struct source *source)
+{
+	struct tier *tier = job->lane->tier.tier;
+	const struct tier_source bytes = {
+		.read = source_read,
+		.pace = source_pace,
+		.arg = source,
+	};
+	const struct tier_object object = {
+		.size = job->content.size,
+		.digest = job->content.digest,
+		.mtime_ns = job->node.mtime_ns,
+		.mode = job->node.mode,
+	};
+	uint64_t size;
+	int r;
+
+	/* Asked first: what was sent before a crash is not sent again, nor is a name tried in vain.
+	 */
+	r = tier->backend->stat(tier, key, &size);
+	if (r == -ENOENT)
+		r = tier->backend->put(tier, key, &object, &bytes);
+	else if (r == 0)
+		r = -EEXIST;
+	if (r == 0)
+		return 1;
+	return r == -EEXIST ? is_it_this(job, key, source) : r;
+}
+
+/* The keys to try, best first. */
+static char *key_to_try(const struct job *job, unsigned attempt)
+{
+	cleanup_free char *key = strdup(job->path);
+
+	if (key && !tier_key_ok(key)) {
+		free(key);
+		key = safe_key(job);
+	}
+	if (!key || attempt == 0)
+		return take_ptr(key);
+	return other_key(job, key, attempt == 1 ? 8 : 32);
+}
+
+static int put(struct job *job, struct source *source)
+{
+	for (unsigned attempt = 0; attempt < 3; attempt++) {
+		cleanup_free char *key = key_to_try(job, attempt);
+		int64_t now;
+		int r;
+
+		if (!key)
+			return -ENOMEM;
+		if (!tier_key_ok(key))
+			return -ENAMETOOLONG;
+		r = put_under(job, key, source);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			continue;
+		now = realtime_ns();
+		return record(job,
+			      &(struct copy_row){
+				      .content = job->content.id,
+				      .tier = job->row->tier,
+				      .key = key,
+				      .digest = job->content.digest,
+				      .confirmed_ns = now,
+				      .checked_ns = now,
+			      },
+			      RECORD_SENT);
+	}
+	return -EEXIST;
+}
+
+/* The bytes here are not those that were verified: the file is damaged, and does not leave. */
+static int found_damaged(struct job *job, uint64_t block)
+{
+	struct transfer *transfer = job->lane->transfer;
+	const struct queue_row *row = job->row;
+	int r;
+
+	r = catalog_set_damaged(transfer->catalog, row->id, row->generation, -EBADMSG,
+				STEP_DURABLE);
+	if (r == -ESTALE)
+		return drop(job->lane, row);
+	if (r < 0)
+		return r;
+	log_error("%s: damaged: the block at %" PRIu64
+		  " is not what was verified (found while reading it for tier %s); not sent",
+		  job->path, block * BLOCK_BYTES, job->lane->tier.tier->name);
+	transfer_event(transfer, "damaged", job->path, &job->content.digest,
+		       "block at %" PRIu64 " differs, found while sending", block * BLOCK_BYTES);
+	transfer->host.damaged(transfer->host.arg, row->id, row->generation, block);
+	return drop(job->lane, row);
+}
+
+/* It failed for a reason of its own: later again, after POISON_ATTEMPTS never by itself. */
+static int try_later(struct job *job, int error)
+{
+	struct transfer *transfer = job->lane->transfer;
+	const struct queue_row *row = job->row;
+	int64_t most = transfer->host.setting(transfer->host.arg, SETTING_RETRY_MAX);
+	int64_t first = error == -ESTALE ? MOVED_NS : FILE_BACK_OFF_NS;
+	int64_t pause = first << (row->attempts < 20 ? row->attempts : 20);
+	bool poison = row->attempts + 1 >= POISON_ATTEMPTS && error != -ESTALE &&
+		      !error_is_of_tier(error);
+	const char *path = job->path ? job->path : "?";
+
+	if (pause > most)
+		pause = most;
+	set_state(job, FILE_QUEUED);
+	if (poison) {
+		log_error("%s: cannot be sent to tier %s, set aside after %u attempts: %s", path,
+			  job->lane->tier.tier->name, row->attempts + 1, error_text(error));
+		transfer_event(transfer, "poison", path, &job->content.digest, "tier %s: %s",
+			       job->lane->tier.tier->name, error_text(error));
+	} else if (error != -ESTALE) {
+		log_info("%s: not sent to tier %s, attempt %u: %s", path,
+			 job->lane->tier.tier->name, row->attempts + 1, error_text(error));
+	}
+	return catalog_queue_retry(transfer->catalog, row->id, row->generation, row->tier,
+				   realtime_ns() + pause, error, poison);
+}
+
+static void show(struct lane *lane, const struct job *job)
+{
+	scoped_lock(&lane->transfer->lock);
+	(void)snprintf(lane->path, sizeof(lane->path), "%s", job ? job->path : "");
+	lane->path_bytes = job ? job->content.size : 0;
+	lane->path_done = 0;
+}
+
+static int send_bytes(struct job *job)
+{
+	struct source source;
+	int r;
+
+	r = source_init(&source, job->lane, job->row, &job->content, job->path, job->fd);
+	if (r < 0)
+		return try_later(job, r);
+	show(job->lane, job);
+	if (job->node.state == FILE_QUEUED)
+		set_state(job, FILE_UPLOADING);
+	r = put(job, &source);
+	show(job->lane, NULL);
+	source_fini(&source);
+	if (r == 0)
+		return 0;
+	if (source.error == -EBADMSG && source.bad_block != UINT64_MAX)
+		return found_damaged(job, source.bad_block);
+	if (!source.error && r != -ESTALE)
+		r = lane_judge(job->lane, r);
+	/* Of the tier that it goes to; a block that is to come from another one is its own affair.
+	 */
+	if (source.error == -ECANCELED || (!source.error && error_is_of_tier(r))) {
+		set_state(job, FILE_QUEUED);
+		return r;
+	}
+	return try_later(job, source.error ? source.error : r);
+}
+
+int lane_send(struct lane *lane, const struct queue_row *row)
+{
+	struct transfer *transfer = lane->transfer;
+	cleanup_with(job_fini) struct job job = { .lane = lane, .row = row, .fd = -1 };
+	int r;
+
+	r = job_look(&job);
+	if (r <= 0)
+		return r == -EUCLEAN ? try_later(&job, r) : r;
+	r = transfer_open_file(transfer, row->id, &job.path, &job.fd);
+	if (r < 0)
+		return try_later(&job, r);
+	if (transfer_excludes(transfer, job.path) && !file_state_is_stored(job.node.state))
+		return leave_here(&job);
+	r = use_copy_there(&job);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return send_bytes(&job);
+}
