@@ -311,9 +311,9 @@ static int hash_block(const struct receipt *receipt, int fd, uint64_t index, voi
 	return 0;
 }
 
-int receipt_settle(struct receipt *receipt, int fd)
+/* What needs no reading; 1 when there are dirty blocks left. */
+static int settle_stream(struct receipt *receipt, int fd)
 {
-	cleanup_free void *buffer = NULL;
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -323,23 +323,47 @@ int receipt_settle(struct receipt *receipt, int fd)
 	if (tail_is_streamed(receipt))
 		set_clean(receipt, receipt->map.size / BLOCK_BYTES,
 			  XXH3_64bits_digest(&receipt->block));
-	if (!receipt->dirty_count)
-		return 0;
+	return receipt->dirty_count > 0;
+}
+
+/* There is one. */
+static uint64_t first_dirty(const struct receipt *receipt)
+{
+	uint64_t index = 0;
+
+	while (!receipt->dirty[index / 8])
+		index += 8;
+	while (!is_dirty_block(receipt, index))
+		index++;
+	return index;
+}
+
+int receipt_settle_step(struct receipt *receipt, int fd)
+{
+	cleanup_free void *buffer = NULL;
+	uint64_t index, hash;
+	int r = settle_stream(receipt, fd);
+
+	if (r <= 0)
+		return r;
 	buffer = malloc(SETTLE_BYTES);
 	if (!buffer)
 		return -ENOMEM;
-	for (uint64_t i = 0; i < blockmap_count(receipt->map.size); i++) {
-		uint64_t hash;
-		int r;
+	index = first_dirty(receipt);
+	r = hash_block(receipt, fd, index, buffer, &hash);
+	if (r < 0)
+		return r;
+	set_clean(receipt, index, hash);
+	return receipt->dirty_count > 0;
+}
 
-		if (!is_dirty_block(receipt, i))
-			continue;
-		r = hash_block(receipt, fd, i, buffer, &hash);
-		if (r < 0)
-			return r;
-		set_clean(receipt, i, hash);
-	}
-	return 0;
+int receipt_settle(struct receipt *receipt, int fd)
+{
+	int r = 1;
+
+	while (r > 0)
+		r = receipt_settle_step(receipt, fd);
+	return r;
 }
 
 const struct blockmap *receipt_map(const struct receipt *receipt)

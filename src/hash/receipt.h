@@ -45,6 +45,9 @@ bool receipt_is_dirty(const struct receipt *receipt);
  */
 int receipt_settle(struct receipt *receipt, int fd);
 
+/* The same, at most one block read: 1 when there is more to do, 0 when the map is whole. */
+int receipt_settle_step(struct receipt *receipt, int fd);
+
 /* After settle: the map (borrowed, until the receipt changes). */
 const struct blockmap *receipt_map(const struct receipt *receipt);
 

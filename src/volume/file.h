@@ -9,19 +9,15 @@
  */
 #include "volume/volume.h"
 
-/* Create and open. @flags as open(2) (O_EXCL, O_TRUNC, O_APPEND, ...). */
+/*
+ * Create and open. @flags as open(2) (O_EXCL, O_TRUNC, O_APPEND, ...). The name is there already:
+ * -EEXIST with O_EXCL, else -ESTALE, upon which the kernel looks it up, checks and opens it.
+ */
 int volume_create(struct volume *volume, const struct caller *caller, uint64_t parent,
 		  const char *name, mode_t mode, int flags, struct volume_entry *ret_entry,
 		  struct file **ret_file);
 int volume_tmpfile(struct volume *volume, const struct caller *caller, uint64_t parent, mode_t mode,
 		   int flags, struct volume_entry *ret_entry, struct file **ret_file);
-
-/*
- * ftruncate(2) when @file is given, truncate(2) otherwise. Cutting to nothing needs no block of
- * an evicted file; any other size brings it back first (it may wait for a tier).
- */
-int file_truncate(struct volume *volume, const struct caller *caller, uint64_t id,
-		  struct file *file, off_t size);
 
 /* -EAGAIN for an announced file, -EROFS. O_TRUNC cuts it. Permission was checked by the kernel. */
 int volume_open_file(struct volume *volume, const struct caller *caller, uint64_t id, int flags,
@@ -71,7 +67,8 @@ off_t volume_seek(struct file *file, off_t offset, int whence); /* SEEK_DATA, SE
 
 /*
  * Cut or grow to @size (SETATTR_SIZE). @file may be NULL: opened for it. The same size is no
- * change of the bytes (but mtime follows). Clears set-id bits as a write does.
+ * change of the bytes (but mtime follows). Clears set-id bits as a write does. Cutting to
+ * nothing needs no block of an evicted file; any other size brings it back first.
  */
 int file_truncate(struct volume *volume, const struct caller *caller, uint64_t id,
 		  struct file *file, off_t size);

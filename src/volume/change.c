@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Generations: how one begins, and how one ends in damage (volume/live.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/error.h"
+#include "util/log.h"
+#include "volume/hydrate.h"
+#include "volume/node.h"
+
+/* What a change of the bytes resumes from, when none is being received. NULL without memory. */
+static struct receipt *resumed_receipt(struct live *live, uint64_t size)
+{
+	if (live->has_map && live->map.size == size)
+		return receipt_resume(&live->map);
+	return receipt_unknown(size);
+}
+
+/* True when the block map in the catalog describes the bytes that are in the file now. */
+static bool wants_map_locked(const struct live *live)
+{
+	return !live->has_map && !live->receipt && live->is_level &&
+	       (file_state_is_verified(live->state) || live->state == FILE_RECEIVED);
+}
+
+/* Consumes @receipt. */
+static void start_locked(struct live *live, struct receipt *receipt)
+{
+	if (receipt != live->receipt) {
+		receipt_free(live->receipt);
+		live->receipt = receipt;
+	}
+	live->generation++;
+	live->state = FILE_RECEIVING;
+	live->content = 0;
+	live->error = 0;
+	live->is_level = true; /* from now on we see every change */
+	blockmap_fini(&live->map);
+	memset(&live->map, 0, sizeof(live->map));
+	live->has_map = false;
+	live->changes++;
+	cond_broadcast(&live->changed);
+}
+
+int live_begin_locked(struct live *live, int fd)
+{
+	struct receipt *receipt = live->receipt;
+	struct stat st;
+	int r;
+
+	mutex_assert_held(&live->lock);
+	if (live->state == FILE_RECEIVING && receipt) {
+		live->changes++;
+		return 0;
+	}
+	if (live->state == FILE_DAMAGED)
+		return -EIO;
+	if (live->has_residency && residency_full(&live->residency)) {
+		r = residency_remove(fd);
+		if (r < 0)
+			return r;
+		live->has_residency = false;
+	}
+	if (live->has_residency || wants_map_locked(live))
+		return -EAGAIN;
+	if (!receipt) {
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		receipt = resumed_receipt(live, (uint64_t)st.st_size);
+		if (!receipt)
+			return -ENOMEM;
+	}
+	r = catalog_begin_generation(live->volume->catalog, live->id, live->generation + 1);
+	if (r < 0) {
+		if (receipt != live->receipt)
+			receipt_free(receipt);
+		return r;
+	}
+	start_locked(live, receipt);
+	return 0;
+}
+
+int live_cut_locked(struct live *live, int fd)
+{
+	struct receipt *receipt;
+	int r;
+
+	mutex_assert_held(&live->lock);
+	r = catalog_error(live->volume->catalog);
+	if (r < 0)
+		return r;
+	receipt = receipt_new();
+	if (!receipt)
+		return -ENOMEM;
+	if (ftruncate(fd, 0) < 0) {
+		r = -errno;
+		receipt_free(receipt);
+		return r;
+	}
+	start_locked(live, receipt);
+	r = catalog_begin_generation(live->volume->catalog, live->id, live->generation);
+	if (live->has_residency) {
+		/* The xattr goes last: while there are holes nobody may take them for zeros. */
+		int removed = residency_remove(fd);
+
+		live->has_residency = false;
+		if (r == 0)
+			r = removed;
+	}
+	return r;
+}
+
+/* Preparing ----------------------------------------------------------------------------- */
+
+/* 1 loaded into @ret_map, 0 there is none. */
+static int load_map(struct live *live, uint64_t generation, enum file_state state,
+		    struct blockmap *ret_map)
+{
+	struct catalog *catalog = live->volume->catalog;
+	struct content_row content;
+	struct node_row node;
+	struct digest digest;
+	bool has_digest;
+	int r;
+
+	r = catalog_barrier(catalog);
+	if (r < 0)
+		return r;
+	if (state == FILE_RECEIVED)
+		return catalog_get_received(catalog, live->id, generation, ret_map, &digest,
+					    &has_digest);
+	r = catalog_get_node(catalog, live->id, &node);
+	if (r <= 0)
+		return r;
+	if (node.generation != generation || !node.content)
+		return 0;
+	r = catalog_get_content(catalog, node.content, &content);
+	if (r <= 0)
+		return r;
+	*ret_map = content.map;
+	return 1;
+}
+
+static int prepare_map(struct live *live)
+{
+	enum file_state state;
+	struct blockmap map;
+	uint64_t generation;
+	bool wanted;
+	int r;
+
+	mutex_lock(&live->lock);
+	wanted = wants_map_locked(live);
+	generation = live->generation;
+	state = live->state;
+	mutex_unlock(&live->lock);
+	if (!wanted)
+		return 0;
+
+	r = load_map(live, generation, state, &map);
+	if (r < 0)
+		return r;
+	scoped_lock(&live->lock);
+	if (live->generation != generation || !wants_map_locked(live)) {
+		if (r > 0)
+			blockmap_fini(&map);
+		return 0;
+	}
+	if (r > 0) {
+		live->map = map;
+		live->has_map = true;
+	} else {
+		live->is_level = false; /* nothing is known of the bytes: do not ask again */
+	}
+	return 0;
+}
+
+int live_prepare(struct live *live)
+{
+	bool absent;
+	int r;
+
+	mutex_lock(&live->lock);
+	absent = live->has_residency;
+	mutex_unlock(&live->lock);
+	if (absent) {
+		r = hydrate_wait(live, 0, live->residency.size);
+		if (r < 0)
+			return r;
+	}
+	return prepare_map(live);
+}
+
+int live_lock_for_change(struct live *live, int fd)
+{
+	int r;
+
+	for (;;) {
+		mutex_lock(&live->lock);
+		while (live->moving)
+			cond_wait(&live->changed, &live->lock);
+		r = live_begin_locked(live, fd);
+		if (r == 0)
+			return 0;
+		mutex_unlock(&live->lock);
+		if (r != -EAGAIN)
+			return r;
+		r = live_prepare(live);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Damage -------------------------------------------------------------------------------- */
+
+void live_note_error_locked(struct live *live, int error)
+{
+	mutex_assert_held(&live->lock);
+	live->error = error;
+	live->error_count++;
+}
+
+void live_damage(struct live *live, uint64_t generation, int error, const char *detail)
+{
+	struct volume *volume = live->volume;
+	cleanup_free char *path = NULL;
+	bool unlinked;
+
+	mutex_lock(&live->lock);
+	if (live->generation != generation || live->state == FILE_DAMAGED) {
+		mutex_unlock(&live->lock);
+		return;
+	}
+	live->state = FILE_DAMAGED;
+	live->changes++;
+	live_note_error_locked(live, error);
+	unlinked = live->unlinked;
+	if (!unlinked)
+		(void)catalog_set_damaged(volume->catalog, live->id, generation, error, 0);
+	cond_broadcast(&live->changed);
+	mutex_unlock(&live->lock);
+	if (unlinked)
+		return;
+
+	path = volume_path_of(volume, live->id);
+	log_error_errno(error, "%s is damaged: %s", path ? path : "?", detail);
+	volume_event(volume, "daemon", "damaged", path ? path : "?", NULL, detail);
+	volume_notify_inode(volume, live->id);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What file_*.c share: an open handle.
+ */
+#include "volume/file.h"
+#include "volume/live.h"
+
+struct file {
+	/* Constant. */
+	struct volume *volume; /* borrowed, outlives us */
+	struct live *live;     /* owned, one ref; counted in its writers or readers */
+	int fd;                /* owned; readable too where the file lets us */
+	bool can_write;        /* opened for writing */
+	bool can_read;         /* @fd can be read from */
+	bool passes;           /* @fd may be given to the kernel (passthrough) */
+
+	_Atomic unsigned refs; /* the handle itself and each parked read */
+
+	/* Guarded by live->lock. */
+	uint64_t errors_told;  /* of live->error_count */
+	struct parked *parked; /* reads that wait for a tier; owned by the hydrator's answer */
+};
+
+/* Drop a reference; the last one leaves the live object and closes. */
+void file_unref(struct file *file);

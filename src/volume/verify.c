@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/verify.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hash/readback.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "volume/live.h"
+#include "volume/node.h"
+#include "volume/tree.h"
+
+#define DETAIL_BYTES 1024
+#define DETAIL_BLOCKS 8 /* named in one line; the count tells of the rest */
+
+struct verify {
+	struct live *live; /* owned, one ref */
+	const struct verify_host *host;
+	int fd;              /* owned */
+	uint64_t generation; /* that is verified */
+	uint64_t changes;    /* live->changes when it began */
+	struct blockmap map; /* owned; what was received */
+	struct digest digest;
+	bool has_digest;
+	bool kept; /* the map came from the catalog: it is there already */
+};
+
+/* Claiming ------------------------------------------------------------------------------ */
+
+static int claim(struct verify *verify, enum verify_flags flags)
+{
+	struct live *live = verify->live;
+	unsigned allowed = flags & VERIFY_WHILE_OPEN ? 1 : 0;
+
+	scoped_lock(&live->lock);
+	if (live->unlinked || (live->state != FILE_RECEIVING && live->state != FILE_RECEIVED))
+		return 1;
+	if (live->verifying || live->moving)
+		return -EBUSY;
+	if (live->writers > allowed)
+		return 1;
+	if (live->has_residency)
+		return 1; /* placed just now: its state follows */
+	live->verifying = true;
+	verify->generation = live->generation;
+	verify->changes = live->changes;
+	return 0;
+}
+
+static void release(struct verify *verify)
+{
+	struct live *live = verify->live;
+
+	scoped_lock(&live->lock);
+	live->verifying = false;
+	cond_broadcast(&live->changed);
+}
+
+static bool was_changed_locked(const struct verify *verify)
+{
+	return verify->live->changes != verify->changes;
+}
+
+/* A failure of reading what was written: -EBADMSG, unless it was written meanwhile. */
+static int lost(struct verify *verify, int error)
+{
+	struct live *live = verify->live;
+	char detail[DETAIL_BYTES];
+	struct stat st;
+
+	if (error != -EIO && error != -ESTALE)
+		return error;
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+	}
+	if (error == -ESTALE && fstat(verify->fd, &st) == 0)
+		(void)snprintf(detail, sizeof(detail),
+			       "its size was changed behind our back, it is %lld now",
+			       (long long)st.st_size);
+	else
+		(void)snprintf(detail, sizeof(detail), "reading it back failed: %s",
+			       error_text(error));
+	live_damage(live, verify->generation, error == -EIO ? error : -EBADMSG, detail);
+	return -EBADMSG;
+}
+
+static int open_for_reading(struct volume *volume, uint64_t id)
+{
+	int fd = tree_open(volume, id, O_RDONLY | O_NOATIME);
+
+	return fd == -EPERM ? tree_open(volume, id, O_RDONLY) : fd;
+}
+
+static void tell(struct live *live, const char *event, const struct digest *digest,
+		 const char *detail)
+{
+	cleanup_free char *path = volume_path_of(live->volume, live->id);
+	char hex[DIGEST_HEX_SIZE] = "";
+
+	if (digest)
+		digest_hex(digest, hex);
+	volume_event(live->volume, "daemon", event, path ? path : "?", hex, detail);
+}
+
+/* What was received --------------------------------------------------------------------- */
+
+/* 1: @verify has the map that was kept when the file was closed. 0: none, or of other bytes. */
+static int load_kept(struct verify *verify)
+{
+	struct live *live = verify->live;
+	struct catalog *catalog = live->volume->catalog;
+	bool usable;
+	int r;
+
+	mutex_lock(&live->lock);
+	usable = live->state == FILE_RECEIVED && live->is_level && !live->receipt;
+	mutex_unlock(&live->lock);
+	if (!usable)
+		return 0;
+	r = catalog_barrier(catalog);
+	if (r < 0)
+		return r;
+	r = catalog_get_received(catalog, live->id, verify->generation, &verify->map,
+				 &verify->digest, &verify->has_digest);
+	verify->kept = r == 1;
+	return r;
+}
+
+/*
+ * After a crash, or a change behind our back: nobody knows what was received, so it is
+ * what is there. Nobody was told that it was verified. A new generation, since the catalog may
+ * hold another map for this one.
+ */
+static int receive_again(struct verify *verify)
+{
+	struct live *live = verify->live;
+	bool is_news;
+	int r;
+
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+		if (live->receipt)
+			return 0;
+		live->is_level = false;
+		r = live_begin_locked(live, verify->fd);
+		if (r < 0)
+			return r;
+		verify->generation = live->generation;
+		verify->changes = live->changes;
+		is_news = receipt_size(live->receipt) > 0;
+	}
+	if (is_news)
+		tell(live, "received again", NULL, "nothing was known of its bytes");
+	return 0;
+}
+
+/* A block at a time, so that a writer waits for no more than that. */
+static int settle(struct verify *verify)
+{
+	struct live *live = verify->live;
+	int r = 1;
+
+	while (r > 0) {
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+		r = receipt_settle_step(live->receipt, verify->fd);
+	}
+	return r;
+}
+
+/* The times may have been set while we looked: the last to look tells the catalog. */
+static int keep_times(struct verify *verify, const struct stat *before)
+{
+	struct live *live = verify->live;
+	struct stat st;
+
+	if (fstat(verify->fd, &st) < 0)
+		return -errno;
+	if (timespec_ns(st.st_ctim) == timespec_ns(before->st_ctim))
+		return 0;
+	return catalog_set_attributes(live->volume->catalog, live->id, st.st_mode,
+				      (uint64_t)st.st_size, timespec_ns(st.st_mtim),
+				      timespec_ns(st.st_ctim));
+}
+
+static int keep_received(struct verify *verify)
+{
+	struct live *live = verify->live;
+	struct stat st;
+	int r;
+
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+		r = blockmap_copy(receipt_map(live->receipt), &verify->map);
+		if (r < 0)
+			return r;
+		verify->has_digest = receipt_digest(live->receipt, &verify->digest);
+		if (fstat(verify->fd, &st) < 0)
+			return -errno;
+		if (live->state == FILE_RECEIVED)
+			return 0; /* kept when it was closed */
+		r = catalog_set_received(live->volume->catalog, live->id, verify->generation,
+					 timespec_ns(st.st_mtim), timespec_ns(st.st_ctim),
+					 &verify->map, verify->has_digest ? &verify->digest : NULL,
+					 0);
+		if (r < 0)
+			return r;
+		live->state = FILE_RECEIVED;
+		cond_broadcast(&live->changed);
+	}
+	return keep_times(verify, &st);
+}
+
+static int find_received(struct verify *verify)
+{
+	int r = load_kept(verify);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = receive_again(verify);
+	if (r < 0)
+		return r;
+	r = settle(verify);
+	if (r < 0)
+		return lost(verify, r);
+	return keep_received(verify);
+}
+
+/* Reading back -------------------------------------------------------------------------- */
+
+static int pace(void *arg, uint64_t bytes)
+{
+	struct verify *verify = arg;
+	struct live *live = verify->live;
+
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return 1;
+	}
+	return verify->host->pace(verify->host->arg, bytes);
+}
+
+/* *ret_equal tells whether what was read is what was received. */
+static int read_back(struct verify *verify, struct readback *readback, bool *ret_equal)
+{
+	int r;
+
+	*readback = (struct readback){ .pace = pace, .arg = verify };
+	r = readback_file(verify->fd, readback);
+	if (r < 0)
+		return lost(verify, r);
+	if (readback->source == READBACK_CACHED) {
+		blockmap_fini(&readback->map);
+		return -ENOTSUP;
+	}
+	*ret_equal = blockmap_equal(&readback->map, &verify->map) &&
+		     (!verify->has_digest || digest_equal(&readback->digest, &verify->digest));
+	return 0;
+}
+
+static void describe_mismatch(const struct verify *verify, const struct readback *readback,
+			      char *text, size_t size)
+{
+	const struct blockmap *want = &verify->map, *got = &readback->map;
+	uint64_t block = 0, count = 0;
+	size_t used;
+
+	if (want->size != got->size) {
+		(void)snprintf(text, size, "%llu bytes were received, %llu are there",
+			       (unsigned long long)want->size, (unsigned long long)got->size);
+		return;
+	}
+	used = (size_t)snprintf(text, size, "what was read back is not what was received:");
+	while ((block = blockmap_mismatch(want, got, block)) != UINT64_MAX) {
+		if (count++ < DETAIL_BLOCKS && used < size)
+			used += (size_t)snprintf(text + used, size - used,
+						 " block at %llu was %016llx is %016llx;",
+						 (unsigned long long)block * BLOCK_BYTES,
+						 (unsigned long long)want->hash[block],
+						 (unsigned long long)got->hash[block]);
+		block++;
+	}
+	if (used < size)
+		(void)snprintf(text + used, size - used, " %llu blocks differ",
+			       (unsigned long long)count);
+}
+
+static int mismatched(struct verify *verify, const struct readback *readback)
+{
+	struct live *live = verify->live;
+	char detail[DETAIL_BYTES];
+
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+	}
+	describe_mismatch(verify, readback, detail, sizeof(detail));
+	live_damage(live, verify->generation, -EBADMSG, detail);
+	return -EBADMSG;
+}
+
+/* The step, durable before anybody hears of it. */
+static int verified(struct verify *verify, const struct digest *digest)
+{
+	struct live *live = verify->live;
+	struct volume *volume = live->volume;
+	cleanup_free char *path = NULL;
+	bool unlinked;
+	int r;
+
+	r = catalog_set_verified(volume->catalog, live->id, verify->generation, digest,
+				 &verify->map, STEP_DURABLE);
+	if (r < 0 && r != -ESTALE)
+		return r;
+	{
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			return -ESTALE;
+		if (r < 0)
+			return -EAGAIN; /* the catalog has another idea of it: look again */
+		live->state = FILE_VERIFIED;
+		live->content = 0;
+		receipt_free(live->receipt);
+		live->receipt = NULL;
+		live->is_level = true;
+		unlinked = live->unlinked;
+		cond_broadcast(&live->changed);
+	}
+	if (unlinked)
+		return 0;
+	path = volume_path_of(volume, live->id);
+	tell(live, "verified", digest, NULL);
+	if (!path)
+		return 0;
+	return transfer_file_verified(volume->transfer, live->id, verify->generation, path,
+				      verify->map.size);
+}
+
+static int compare(struct verify *verify)
+{
+	struct readback readback;
+	bool equal;
+	int r;
+
+	r = read_back(verify, &readback, &equal);
+	if (r < 0)
+		return r;
+	if (!equal) {
+		/* Once more: a fault on the way is not one of the medium. */
+		log_warning("inode %llu: read back differs from what was received, reading again",
+			    (unsigned long long)verify->live->id);
+		blockmap_fini(&readback.map);
+		r = read_back(verify, &readback, &equal);
+		if (r < 0)
+			return r;
+	}
+	r = equal ? verified(verify, &readback.digest) : mismatched(verify, &readback);
+	blockmap_fini(&readback.map);
+	return r;
+}
+
+/* The whole ----------------------------------------------------------------------------- */
+
+static int verify_claimed(struct verify *verify, enum verify_flags flags)
+{
+	struct live *live = verify->live;
+	int r = find_received(verify);
+
+	if (r == 0 && !(flags & VERIFY_KEEP_ONLY))
+		r = compare(verify);
+	if (r == -ECANCELED) {
+		scoped_lock(&live->lock);
+		if (was_changed_locked(verify))
+			r = -ESTALE;
+	}
+	return r;
+}
+
+int verify_file(struct volume *volume, uint64_t id, enum verify_flags flags,
+		const struct verify_host *host)
+{
+	struct verify verify = { .host = host, .fd = -1 };
+	int r;
+
+	verify.fd = open_for_reading(volume, id);
+	if (verify.fd == -ESTALE || verify.fd == -ENOENT)
+		return 1;
+	if (verify.fd < 0)
+		return verify.fd;
+	r = live_get(volume, id, verify.fd, &verify.live);
+	if (r == 0)
+		r = claim(&verify, flags);
+	if (r == 0) {
+		r = verify_claimed(&verify, flags);
+		release(&verify);
+	}
+	blockmap_fini(&verify.map);
+	live_put(verify.live);
+	(void)close(verify.fd); /* opened for reading */
+	return r;
+}
