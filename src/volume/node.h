@@ -6,6 +6,8 @@
  * use them, else parent and name (checked on use by inode number), plus an O_PATH
  * descriptor only for nodes that lost their last name while known.
  */
+#include <stdatomic.h>
+
 #include "volume/internal.h"
 
 struct nodes *nodes_new(struct store *store); /* NULL without memory */
@@ -23,6 +25,23 @@ int nodes_open(struct nodes *nodes, uint64_t id, int flags);
 /* The name was renamed or removed: keep the node reachable. @path_fd: O_PATH of it, borrowed. */
 void nodes_renamed(struct nodes *nodes, uint64_t id, uint64_t parent, const char *name);
 void nodes_unnamed(struct nodes *nodes, uint64_t id, int path_fd);
+
+/* The path by the names known, relative; 1 found (caller frees), 0 not. */
+int nodes_path(struct nodes *nodes, uint64_t id, char **ret_path);
+
+/* Only one thread at a time is between enter and leave of a folder. @b may be 0. -ENOMEM. */
+int nodes_enter(struct nodes *nodes, uint64_t a, uint64_t b);
+void nodes_leave(struct nodes *nodes, uint64_t a, uint64_t b);
+
+uint64_t nodes_known(struct nodes *nodes); /* how many; for tests and status */
+
+/* Whether attributes are kept in the catalog, and how far what was queued can be read. */
+enum { XATTRS_UNKNOWN, XATTRS_NONE, XATTRS_SOME };
+struct nodes_xattrs {
+	atomic_int used;
+	_Atomic uint64_t written, settled;
+};
+struct nodes_xattrs *nodes_xattrs(struct nodes *nodes);
 
 /* A path for logs and events, from the catalog or the names known; "?" when none. Caller frees. */
 char *volume_path_of(struct volume *volume, uint64_t id);

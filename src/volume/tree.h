@@ -50,6 +50,16 @@ void tree_end(struct tree_change *change); /* a zeroed change is fine */
 int tree_made(struct tree_change *change, const char *name, int path_fd, struct live *live,
 	      struct volume_entry *ret_entry);
 
+/* The inode row of @st, with state and generation of @live (NULL for what is no file). */
+int tree_queue_node(struct volume *volume, const struct stat *st, struct live *live);
+
+/* Mode, size and times of @st (as the backing file system gives it) changed. */
+int tree_queue_attributes(struct volume *volume, const struct stat *st);
+
+/* Hand @fd's inode (@st: its stat as the backing file system gives it) to the kernel. -EXDEV. */
+int tree_entry(struct volume *volume, int fd, const struct stat *st, uint64_t parent,
+	       const char *name, struct volume_entry *ret_entry);
+
 /*
  * Make the regular file @name exclusively (-EEXIST) as @caller and open it. Everything is done:
  * names, catalog, nodes, *ret_live (counted, as live_create() gives it), *ret_fd open with

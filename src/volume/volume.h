@@ -113,7 +113,10 @@ int volume_statfs(struct volume *volume, struct statvfs *ret_statfs);
 /* As the syscalls: @size 0 asks for the size. Positive = bytes. user.mediafs.* are ours. */
 ssize_t volume_getxattr(struct volume *volume, uint64_t id, const char *name, void *value,
 			size_t size);
-ssize_t volume_listxattr(struct volume *volume, uint64_t id, char *list, size_t size);
+/* Others than root do not see trusted.*. The user.mediafs.* are never listed: copies would carry
+ * them. */
+ssize_t volume_listxattr(struct volume *volume, const struct caller *caller, uint64_t id,
+			 char *list, size_t size);
 int volume_setxattr(struct volume *volume, const struct caller *caller, uint64_t id,
 		    const char *name, const void *value, size_t size, int flags);
 int volume_removexattr(struct volume *volume, const struct caller *caller, uint64_t id,

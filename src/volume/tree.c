@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "store/residency.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/io.h"
+#include "util/log.h"
+
+bool tree_name_is_ours(const char *name)
+{
+	return strncmp(name, TREE_OWN_PREFIX, strlen(TREE_OWN_PREFIX)) == 0;
+}
+
+int tree_check_name(const char *name)
+{
+	if (strlen(name) > NAME_MAX_BYTES)
+		return -ENAMETOOLONG;
+	if (!name_ok(name))
+		return -EINVAL;
+	return tree_name_is_ours(name) ? -ENOENT : 0;
+}
+
+int tree_check_new_name(const char *name)
+{
+	int r = tree_check_name(name);
+
+	return r == -ENOENT ? -EPERM : r;
+}
+
+/* A descriptor on what the catalog says is @id. The catalog may lag behind a rename. */
+static int open_by_catalog(struct volume *volume, uint64_t id)
+{
+	cleanup_free char *path = NULL;
+	cleanup_close int fd = -1;
+	struct stat st;
+	int r;
+
+	r = catalog_path_of(volume->catalog, id, &path);
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	fd = store_open_path(volume->store, path, O_PATH | O_NOFOLLOW, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return -ESTALE;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (store_node_id(volume->store, &st) != id || st.st_dev != volume->store->tree_device)
+		return -ESTALE;
+	return take_fd(fd);
+}
+
+static int open_path_fd(struct volume *volume, uint64_t id)
+{
+	int fd, r;
+
+	fd = nodes_open(volume->nodes, id, O_PATH | O_NOFOLLOW);
+	if (fd != -ESTALE)
+		return fd;
+	fd = open_by_catalog(volume, id);
+	if (fd != -ESTALE)
+		return fd;
+	r = catalog_barrier(volume->catalog);
+	return r < 0 ? r : open_by_catalog(volume, id);
+}
+
+int tree_open(struct volume *volume, uint64_t id, int flags)
+{
+	cleanup_close int fd = open_path_fd(volume, id);
+	struct stat st;
+
+	if (fd < 0 || (flags & O_PATH))
+		return take_fd(fd);
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return -ENXIO;
+	return store_reopen(fd, flags);
+}
+
+/* 1 when the file has a residency xattr, 0 not. @fd may be O_PATH. */
+static int read_residency(int fd, struct residency *ret_residency)
+{
+	cleanup_close int readable = -1;
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (getxattr(path, RESIDENCY_XATTR, NULL, 0) < 0)
+		return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
+	readable = store_reopen(fd, O_RDONLY | O_NONBLOCK | O_NOATIME);
+	if (readable == -EPERM)
+		readable = store_reopen(fd, O_RDONLY | O_NONBLOCK);
+	if (readable < 0)
+		return readable;
+	return residency_read(readable, ret_residency);
+}
+
+int volume_show_stat(struct volume *volume, int fd, struct stat *st)
+{
+	struct residency residency;
+	int r;
+
+	if (S_ISREG(st->st_mode)) {
+		r = read_residency(fd, &residency);
+		if (r < 0)
+			log_warning_errno(r, "cannot read what is resident of inode %llu",
+					  (unsigned long long)st->st_ino);
+		if (r > 0) {
+			blkcnt_t blocks = (blkcnt_t)((st->st_size + 4095) / 4096 * 8);
+
+			if (st->st_blocks < blocks)
+				st->st_blocks = blocks;
+			if (residency.shown_ctime_ns &&
+			    residency.backing_ctime_ns == timespec_ns(st->st_ctim))
+				st->st_ctim = ns_timespec(residency.shown_ctime_ns);
+		}
+	}
+	st->st_ino = store_node_id(volume->store, st);
+	return 0;
+}
+
+int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
+	       struct tree_change *ret_change)
+{
+	struct tree_change change = { .volume = volume, .parent = parent, .fd = -1 };
+	int r;
+
+	*ret_change = (struct tree_change){ 0 };
+	if (volume->flags & VOLUME_READ_ONLY)
+		return -EROFS;
+	r = catalog_error(volume->catalog);
+	if (r < 0)
+		return r;
+	change.other = other != parent ? other : 0;
+	change.other_fd = -1;
+	change.fd = nodes_open(volume->nodes, parent, O_PATH | O_DIRECTORY);
+	if (change.fd < 0)
+		return change.fd;
+	if (change.other) {
+		change.other_fd = nodes_open(volume->nodes, other, O_PATH | O_DIRECTORY);
+		if (change.other_fd < 0) {
+			(void)close(change.fd);
+			return change.other_fd;
+		}
+	}
+	r = nodes_enter(volume->nodes, parent, change.other);
+	if (r < 0) {
+		close_fd_slot(&change.fd);
+		close_fd_slot(&change.other_fd);
+		return r;
+	}
+	*ret_change = change;
+	return 0;
+}
+
+void tree_end(struct tree_change *change)
+{
+	if (!change->volume)
+		return;
+	nodes_leave(change->volume->nodes, change->parent, change->other);
+	close_fd_slot(&change->fd);
+	close_fd_slot(&change->other_fd);
+	change->volume = NULL;
+}
+
+int tree_queue_node(struct volume *volume, const struct stat *st, struct live *live)
+{
+	struct node_row row = {
+		.id = store_node_id(volume->store, st),
+		.mode = st->st_mode,
+		.size = (uint64_t)st->st_size,
+		.mtime_ns = timespec_ns(st->st_mtim),
+		.ctime_ns = timespec_ns(st->st_ctim),
+		.state_ns = realtime_ns(),
+	};
+
+	if (live) {
+		scoped_lock(&live->lock);
+		row.state = live->state;
+		row.generation = live->generation;
+		row.resident_bytes = row.size;
+		/* Under the lock: no step of this generation may be queued before its row. */
+		return catalog_put_node(volume->catalog, &row);
+	}
+	return catalog_put_node(volume->catalog, &row);
+}
+
+int tree_made(struct tree_change *change, const char *name, int path_fd, struct live *live,
+	      struct volume_entry *ret_entry)
+{
+	struct volume *volume = change->volume;
+	struct stat st;
+	int r;
+
+	if (fstat(path_fd, &st) < 0)
+		return -errno;
+	r = tree_queue_node(volume, &st, live);
+	if (r == 0)
+		r = catalog_put_name(volume->catalog, change->parent, name,
+				     store_node_id(volume->store, &st));
+	if (r < 0)
+		return r;
+	return tree_entry(volume, path_fd, &st, change->parent, name, ret_entry);
+}
+
+int tree_entry(struct volume *volume, int fd, const struct stat *st, uint64_t parent,
+	       const char *name, struct volume_entry *ret_entry)
+{
+	struct volume_entry entry = { .st = *st };
+	int r;
+
+	/* Another file system mounted inside: its inode numbers are not ours. */
+	if (st->st_dev != volume->store->tree_device)
+		return -EXDEV;
+	entry.id = store_node_id(volume->store, st);
+	r = volume_show_stat(volume, fd, &entry.st);
+	if (r < 0)
+		return r;
+	r = nodes_remember(volume->nodes, fd, st, parent, name, &entry.generation);
+	if (r == 0)
+		*ret_entry = entry;
+	return r;
+}
+
+char *volume_path_of(struct volume *volume, uint64_t id)
+{
+	char *path = NULL;
+
+	/* What the kernel just told us is newer than what the catalog has read. */
+	if (nodes_path(volume->nodes, id, &path) > 0)
+		return path;
+	if (catalog_path_of(volume->catalog, id, &path) > 0)
+		return path;
+	return strdup("?");
+}
