@@ -120,8 +120,9 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 
 			if (st->st_blocks < blocks)
 				st->st_blocks = blocks;
-			st->st_ctim =
-				ns_timespec(residency_ctime(&residency, timespec_ns(st->st_ctim)));
+			if (residency.shown_ctime_ns &&
+			    residency.backing_ctime_ns == timespec_ns(st->st_ctim))
+				st->st_ctim = ns_timespec(residency.shown_ctime_ns);
 		}
 	}
 	st->st_ino = store_node_id(volume->store, st);
