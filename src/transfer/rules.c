@@ -52,8 +52,8 @@ static const char *const default_classes[PRIORITY_COUNT] = {
 			   "*.xmp *.rtf *.md *.log *.doc* *.xls* *.ods *.odt *.pages *.numbers "
 			   "*.rmd *.rtn *.sidecar *.srt *.bim *.ppn *.smi *.sif *.cif *.cpf *.mif",
 	[PRIORITY_SOUND] = "*.wav *.bwf *.aif* *.mp3 *.m4a *.flac *.caf *.w64 *.rf64 *.rx2",
-	[PRIORITY_PROXIES] = "*/proxy/* *proxies*/* *_proxy.* *_proxy_* */dailies/* "
-			     "*/XDROOT/Sub/* */M4ROOT/Sub/* *.lrv *.lrf *.thm *.jpg *.jpeg *.png",
+	[PRIORITY_PROXIES] = ("*/proxy/* *proxies*/* *_proxy.* *_proxy_* */dailies/* "
+			      "*/XDROOT/Sub/* */M4ROOT/Sub/* *.lrv *.lrf *.thm *.jpg *.jpeg *.png"),
 	[PRIORITY_ORIGINALS] = "",
 };
 

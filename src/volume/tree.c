@@ -120,9 +120,8 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 
 			if (st->st_blocks < blocks)
 				st->st_blocks = blocks;
-			if (residency.shown_ctime_ns &&
-			    residency.backing_ctime_ns == timespec_ns(st->st_ctim))
-				st->st_ctim = ns_timespec(residency.shown_ctime_ns);
+			st->st_ctim =
+				ns_timespec(residency_ctime(&residency, timespec_ns(st->st_ctim)));
 		}
 	}
 	st->st_ino = store_node_id(volume->store, st);

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hash/readback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+/* Good for every block device when the kernel does not say (before 6.1). */
+#define DIRECT_ALIGN 4096u
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* Linux 6.5; the same on every architecture but alpha */
+#endif
+
+#ifndef STATX_DIOALIGN
+#define STATX_DIOALIGN 0x2000u /* Linux 6.1 */
+#endif
+
+struct reader {
+	int fd;       /* the caller's */
+	int own_fd;   /* opened again, or -1 */
+	size_t align; /* of direct reads; 1 when not direct */
+	uint64_t size;
+	void *buffer; /* owned, aligned, BLOCK_BYTES */
+	enum readback_source source;
+};
+
+static int reader_fd(const struct reader *reader)
+{
+	return reader->own_fd >= 0 ? reader->own_fd : reader->fd;
+}
+
+static void reader_fini(struct reader *reader)
+{
+	free(reader->buffer);
+	close_fd_slot(&reader->own_fd);
+}
+
+static bool in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 &&
+	       ((unsigned long)fs.f_type == TMPFS_MAGIC || (unsigned long)fs.f_type == RAMFS_MAGIC);
+}
+
+/* Open @fd's file once more. A descriptor or a negative errno. */
+static int reopen(int fd, int flags)
+{
+	char path[32];
+	int again;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME | flags);
+	if (again < 0 && errno == EPERM) /* neither owner nor privileged */
+		again = open(path, O_RDONLY | O_CLOEXEC | flags);
+	return again < 0 ? -errno : again;
+}
+
+/*
+ * The alignment of direct reads as the kernel tells it: 0 when this file cannot do them;
+ * *ret_sure when it really knows (file systems that silently read through the cache do not).
+ */
+static size_t direct_align(int fd, bool *ret_sure)
+{
+	/* struct statx of old headers has these two as spare words. */
+	union {
+		struct statx statx;
+		uint32_t words[64];
+	} st;
+	uint32_t memory, offset;
+
+	*ret_sure = false;
+	memset(&st, 0, sizeof(st));
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st.statx) < 0 ||
+	    !(st.statx.stx_mask & STATX_DIOALIGN))
+		return DIRECT_ALIGN;
+	memory = st.words[38]; /* stx_dio_mem_align, byte 0x98 */
+	offset = st.words[39]; /* stx_dio_offset_align */
+	*ret_sure = true;
+	if (!memory || !offset || BLOCK_BYTES % offset || memory > BLOCK_BYTES)
+		return 0;
+	offset = offset < DIRECT_ALIGN ? DIRECT_ALIGN : offset;
+	return memory > offset ? memory : offset;
+}
+
+/* Pages of [0, size) in the cache: 0 none, 1 some or unknown. */
+static int pages_left(int fd, uint64_t size)
+{
+	struct {
+		uint64_t offset, length;
+	} range = { 0, 0 };
+	struct {
+		uint64_t cached, dirty, writeback, evicted, recently_evicted;
+	} stat = { 0 };
+	const size_t step = 1u << 30, page = (size_t)sysconf(_SC_PAGESIZE);
+	cleanup_free unsigned char *present = NULL;
+
+	if (syscall(SYS_cachestat, fd, &range, &stat, 0) == 0)
+		return stat.cached != 0;
+	present = malloc(step / page);
+	if (!present)
+		return 1;
+	for (uint64_t offset = 0; offset < size; offset += step) {
+		size_t length = size - offset < step ? (size_t)(size - offset) : step;
+		void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+		int left = 0;
+
+		if (map == MAP_FAILED)
+			return 1;
+		if (mincore(map, length, present) < 0)
+			left = 1;
+		for (size_t i = 0; i < (length + page - 1) / page; i++)
+			left |= present[i] & 1;
+		(void)munmap(map, length);
+		if (left)
+			return 1;
+	}
+	return 0;
+}
+
+/* Written pages are on disk already: what is dropped is read from there again. */
+static enum readback_source drop_pages(int fd, uint64_t size)
+{
+	/* Pages on other processors' lists need a second call. */
+	for (int attempt = 0; attempt < 4; attempt++) {
+		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (!pages_left(fd, size))
+			return READBACK_DROPPED;
+	}
+	return READBACK_CACHED;
+}
+
+static void choose_dropped(struct reader *reader)
+{
+	close_fd_slot(&reader->own_fd);
+	/* Where even that is denied, the caller's own descriptor can read. */
+	reader->own_fd = reopen(reader->fd, 0);
+	reader->align = 1;
+	reader->source = drop_pages(reader_fd(reader), reader->size);
+}
+
+static int reader_init(struct reader *reader, int fd)
+{
+	struct stat st;
+	bool sure;
+
+	*reader = (struct reader){ .fd = fd, .own_fd = -1, .align = 1 };
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	reader->size = (uint64_t)st.st_size;
+	if (fdatasync(fd) < 0)
+		return -errno;
+
+	if (in_memory(fd)) {
+		reader->source = READBACK_MEMORY;
+	} else {
+		reader->align = direct_align(fd, &sure);
+		reader->own_fd = reader->align ? reopen(fd, O_DIRECT) : -1;
+		reader->source = READBACK_DIRECT;
+		if (reader->own_fd < 0)
+			choose_dropped(reader);
+		else if (!sure)
+			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	}
+	reader->buffer = aligned_alloc(reader->align > DIRECT_ALIGN ? reader->align : DIRECT_ALIGN,
+				       BLOCK_BYTES);
+	return reader->buffer ? 0 : -ENOMEM;
+}
+
+/* Direct reads have whole aligned lengths; the end of the file makes the last one short. */
+static int read_direct(struct reader *reader, uint64_t offset, size_t length)
+{
+	size_t want = (length + reader->align - 1) / reader->align * reader->align;
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t n = pread(reader->own_fd, (char *)reader->buffer + done, want - done,
+				  (off_t)(offset + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ESTALE;
+		if (done + (size_t)n >= length)
+			return 0;
+		if ((size_t)n < reader->align) /* cannot be asked for the rest */
+			return -ESTALE;
+		done += (size_t)n / reader->align * reader->align;
+	}
+	return 0;
+}
+
+static int read_block(struct reader *reader, uint64_t offset, size_t length)
+{
+	int r;
+
+	if (reader->source == READBACK_DIRECT) {
+		r = read_direct(reader, offset, length);
+		if (r != -EINVAL)
+			return r;
+		choose_dropped(reader); /* the file system took O_DIRECT but not the read */
+	}
+	r = read_at(reader_fd(reader), reader->buffer, length, (off_t)offset);
+	return r == -ENODATA ? -ESTALE : r;
+}
+
+static bool wanted(const struct readback *readback, uint64_t block)
+{
+	return !readback->resident || (readback->resident[block / 8] >> (block % 8) & 1);
+}
+
+static int read_all(struct reader *reader, struct readback *readback, struct digest_state *digest)
+{
+	uint64_t count = blockmap_count(reader->size);
+	bool whole = true;
+
+	for (uint64_t i = 0; i < count; i++) {
+		size_t length = blockmap_length(reader->size, i);
+		int r;
+
+		if (!wanted(readback, i)) {
+			whole = false;
+			continue;
+		}
+		if (readback->pace && readback->pace(readback->arg, length) != 0)
+			return -ECANCELED;
+		r = read_block(reader, i * BLOCK_BYTES, length);
+		if (r < 0)
+			return r;
+		readback->map.hash[i] = block_hash(reader->buffer, length);
+		if (whole)
+			digest_update(digest, reader->buffer, length);
+	}
+	if (whole)
+		digest_final(digest, &readback->digest);
+	return 0;
+}
+
+static int run(struct reader *reader, struct readback *readback)
+{
+	struct digest_state *digest = NULL;
+	struct stat st;
+	int r;
+
+	r = blockmap_init(&readback->map, reader->size);
+	if (r < 0)
+		return r;
+	digest = digest_new();
+	r = digest ? read_all(reader, readback, digest) : -ENOMEM;
+	digest_free(digest);
+	if (r == 0 && fstat(reader->fd, &st) < 0)
+		r = -errno;
+	if (r == 0 && (uint64_t)st.st_size != reader->size)
+		r = -ESTALE;
+	return r;
+}
+
+int readback_file(int fd, struct readback *readback)
+{
+	struct reader reader;
+	int r;
+
+	memset(&readback->map, 0, sizeof(readback->map));
+	memset(&readback->digest, 0, sizeof(readback->digest));
+	r = reader_init(&reader, fd);
+	if (r == 0)
+		r = run(&reader, readback);
+	readback->source = reader.source;
+	reader_fini(&reader);
+	if (r < 0) {
+		blockmap_fini(&readback->map);
+		memset(&readback->map, 0, sizeof(readback->map));
+	}
+	return r;
+}
