@@ -11,7 +11,7 @@
 #define PAGE_ROWS 128
 #define EVENT_COLUMNS "seq, time_ns, site, actor, path, event, digest, detail, chain"
 
-STATEMENT(sql_head, "SELECT seq, chain FROM events ORDER BY seq DESC LIMIT 1");
+STATEMENT(sql_head, "SELECT seq, chain FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1");
 STATEMENT(sql_add, "INSERT INTO events(" EVENT_COLUMNS ")"
 		   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
 STATEMENT(sql_oldest, "SELECT " EVENT_COLUMNS " FROM events WHERE seq > ?1 AND seq < ?2"

@@ -11,7 +11,8 @@
 STATEMENT(sql_note, "INSERT INTO unpublished(path, subtree, noted_ns) VALUES(?1, ?2, ?3)"
 		    " ON CONFLICT(path) DO UPDATE SET subtree = subtree | excluded.subtree,"
 		    " noted_ns = excluded.noted_ns");
-STATEMENT(sql_last_note, "SELECT noted_ns FROM unpublished ORDER BY noted_ns DESC LIMIT 1");
+STATEMENT(sql_last_note, "SELECT noted_ns FROM unpublished WHERE noted_ns > 0"
+			 " ORDER BY noted_ns DESC LIMIT 1");
 STATEMENT(sql_names, "SELECT parent, name FROM names WHERE id = ?1");
 
 void path_range(const char *path, char *ret_low, char *ret_high)
