@@ -30,7 +30,8 @@ STATEMENT(sql_position, "SELECT site, name, segment, chain, records, lamport FRO
 STATEMENT(sql_positions, "SELECT site, name, segment, chain, records, lamport FROM sites"
 			 " WHERE site > ?1 AND segment > 0 ORDER BY site LIMIT 1");
 SCAN_STATEMENT(sql_max_lamport, "SELECT max(lamport) FROM sites");
-STATEMENT(sql_next_outbox, "SELECT segment, bytes FROM outbox ORDER BY segment LIMIT 1");
+STATEMENT(sql_next_outbox,
+	  "SELECT segment, bytes FROM outbox WHERE segment > 0 ORDER BY segment LIMIT 1");
 SCAN_STATEMENT(sql_counts,
 	       "SELECT (SELECT count(*) FROM unpublished), (SELECT count(*) FROM unshown),"
 	       " (SELECT count(*) FROM outbox),"
