@@ -217,8 +217,7 @@ int volume_fsync(struct file *file, bool data_only)
 		r = -errno;
 		/* The kernel forgets the pages that it could not write: they are lost. */
 		if (state == FILE_RECEIVING || state == FILE_RECEIVED)
-			live_damage(live, generation, r,
-				    "bytes of it could not be written; write it again");
+			live_lose(live, generation, r);
 		(void)take_error(file); /* told by the result */
 		return r;
 	}
