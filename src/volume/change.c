@@ -191,7 +191,7 @@ int live_prepare(struct live *live)
 	int r;
 
 	mutex_lock(&live->lock);
-	absent = live->has_residency;
+	absent = !live_is_whole(live);
 	mutex_unlock(&live->lock);
 	if (absent) {
 		r = hydrate_wait(live, 0, live->residency.size);

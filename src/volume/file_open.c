@@ -44,7 +44,7 @@ static int file_new(struct live *live, int fd, int flags, struct file **ret_file
 	}
 	file->errors_told = live->error_count;
 	file->passes = !file->can_write && file->can_read && live->writers == 0 &&
-		       !live->has_residency && live->state != FILE_DAMAGED;
+		       live_is_whole(live) && live->state != FILE_DAMAGED;
 	if (file->can_write)
 		live->writers++;
 	else

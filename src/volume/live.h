@@ -37,9 +37,16 @@ struct live {
 	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
 	bool has_map;
 	bool no_map;        /* looked for in the catalog, there is none */
-	bool has_residency; /* residency below is the truth; otherwise all is here */
+	bool has_residency; /* the file has the xattr: residency below is the truth; else all is
+			       here */
 	struct residency residency;
 };
+
+/* True when no block is absent. Under the lock. */
+static inline bool live_is_whole(const struct live *live)
+{
+	return !live->has_residency || residency_full(&live->residency);
+}
 
 struct lives *lives_new(struct volume *volume);
 void lives_free(struct lives *lives);

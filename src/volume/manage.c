@@ -116,8 +116,10 @@ int volume_set_setting(struct volume *volume, const char *key, const char *value
 	if (r == 0)
 		r = settings_save(volume->settings, volume->store->path);
 	mutex_unlock(&volume->settings_lock);
-	if (r == 0)
+	if (r == 0) {
 		transfer_wake(volume->transfer);
+		keeper_wake(volume->keeper);
+	}
 	return r;
 }
 

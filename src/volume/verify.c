@@ -43,7 +43,7 @@ static int claim(struct verify *verify, enum verify_flags flags)
 		return -EBUSY;
 	if (live->writers > allowed)
 		return 1;
-	if (live->has_residency)
+	if (!live_is_whole(live))
 		return 1; /* placed just now: its state follows */
 	live->verifying = true;
 	verify->generation = live->generation;
