@@ -123,6 +123,12 @@ int volume_set_setting(struct volume *volume, const char *key, const char *value
 	return r;
 }
 
+int volume_override(struct volume *volume, const char *key, const char *value, char **ret_message)
+{
+	scoped_lock(&volume->settings_lock);
+	return settings_set_text(volume->settings, key, value, ret_message);
+}
+
 int volume_get_setting(struct volume *volume, const char *key, char **ret_value)
 {
 	scoped_lock(&volume->settings_lock);
