@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/cleanup.h"
+
 /* XXH3-128 of a content's bytes. */
 struct digest {
 	uint8_t bytes[16];
@@ -28,6 +30,7 @@ struct digest_state; /* one stream; not shared between threads */
 
 struct digest_state *digest_new(void); /* NULL without memory */
 void digest_free(struct digest_state *state);
+DEFINE_CLEANUP(struct digest_state *, digest_free)
 void digest_reset(struct digest_state *state);
 void digest_update(struct digest_state *state, const void *bytes, size_t length);
 void digest_final(const struct digest_state *state, struct digest *ret_digest);

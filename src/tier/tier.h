@@ -15,6 +15,7 @@
 
 #include "hash/blockmap.h"
 #include "hash/digest.h"
+#include "util/cleanup.h"
 
 struct tier;
 
@@ -51,15 +52,16 @@ struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
 	/*
 	 * Write a whole object: temporary name, sync, read back past the cache, compare with
 	 * @object->digest, rename without replacing, sync the folder. -EEXIST when the key
-	 * is taken (by anybody). @source_map is what each block must be.
+	 * is taken (by anybody). -ESTALE when the source's bytes are not those of @object; its
+	 * errors and those of pace are passed on. pace is called with 0 bytes while reading back.
 	 */
 	int (*put)(struct tier *tier, const char *key, const struct tier_object *object,
 		   const struct tier_source *source);
 
-	/* Size as the tier has it; -ENOENT. */
+	/* Size as the tier has it; -ENOENT. -EISDIR, -ELOOP: something else has that name. */
 	int (*stat)(struct tier *tier, const char *key, uint64_t *ret_size);
 
-	/* @length bytes at @offset, all or an error. */
+	/* @length bytes at @offset, all or an error; -EBADMSG when the object ends before. */
 	int (*get)(struct tier *tier, const char *key, uint64_t offset, void *buffer,
 		   size_t length);
 
@@ -83,8 +85,9 @@ struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
 
 struct tier {
 	const struct tier_backend *backend;
-	char *name; /* owned */
-	char *url;  /* owned */
+	char *name;             /* owned */
+	char *url;              /* owned */
+	char *_Atomic expected; /* owned; UUID that the place must have, NULL any; set once */
 };
 
 /*
@@ -93,6 +96,7 @@ struct tier {
  */
 int tier_open(const char *name, const char *url, struct tier **ret_tier);
 void tier_close(struct tier *tier);
+DEFINE_CLEANUP(struct tier *, tier_close)
 
 /*
  * The first time a place is used for a volume: makes .mediafs/v1/tier.json with @volume's
@@ -101,15 +105,16 @@ void tier_close(struct tier *tier);
  */
 int tier_claim(struct tier *tier, const char *volume_uuid, char ret_tier_uuid[37]);
 
-/* From now on probe() gives -EHOSTDOWN unless the place has this UUID. */
+/* From now on every call gives -EHOSTDOWN unless the place has this UUID. -EBUSY: another is
+ * expected already. */
 int tier_expect(struct tier *tier, const char *tier_uuid);
 
 /* The volume a place belongs to, for init --join. -ENOENT: none. */
 int tier_volume(struct tier *tier, char ret_volume_uuid[37]);
 
 /*
- * True for a key that is relative, has no empty, "." or ".." part, no NUL or control-only
- * tricks, parts of at most 255 bytes and 4096 in all, and does not start with ".mediafs/"
+ * True for a key that is relative, has no empty, "." or ".." part, no control characters, parts
+ * of at most 255 bytes and 4095 in all, and whose first part is not ".mediafs" in any case
  * (media only).
  */
 bool tier_key_ok(const char *key);

@@ -29,15 +29,17 @@ static int run(char *const argv[])
 	return status;
 }
 
-static int make(const struct image *image, const char *type, unsigned megabytes)
+static int make(const struct image *image, const char *type, const char *options,
+		unsigned megabytes)
 {
-	char mkfs[32];
+	char mkfs[64], mount_options[64];
 	char *const format[] = { mkfs, image->file, NULL };
-	char *const mount_it[] = { "mount",      "-o",        "loop",       "-t",
-				   (char *)type, image->file, image->mount, NULL };
+	char *const mount_it[] = { "mount",      "-o",        mount_options, "-t",
+				   (char *)type, image->file, image->mount,  NULL };
 	int fd;
 
 	(void)snprintf(mkfs, sizeof(mkfs), "mkfs.%s", type);
+	(void)snprintf(mount_options, sizeof(mount_options), "loop%s", options);
 	fd = open(image->file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)megabytes << 20) < 0)
 		return -1;
@@ -48,20 +50,23 @@ static int make(const struct image *image, const char *type, unsigned megabytes)
 struct image *image_new(const struct scratch *dir, const char *type, unsigned megabytes)
 {
 	struct image *image = calloc(1, sizeof(*image));
-	char options[32];
+	const char *comma = strchr(type, ',');
+	char options[32], plain[32];
 	int r;
 
-	if (!image || asprintf(&image->file, "%s/image-%s", dir->path, type) < 0 ||
-	    asprintf(&image->mount, "%s/mount-%s", dir->path, type) < 0)
+	(void)snprintf(plain, sizeof(plain), "%.*s", (int)strcspn(type, ","), type);
+
+	if (!image || asprintf(&image->file, "%s/image-%s", dir->path, plain) < 0 ||
+	    asprintf(&image->mount, "%s/mount-%s", dir->path, plain) < 0)
 		abort();
 	(void)mkdir(image->mount, 0755);
 	(void)snprintf(options, sizeof(options), "size=%um", megabytes);
 	r = geteuid() != 0               ? -1
 	    : strcmp(type, "tmpfs") == 0 ? mount("tmpfs", image->mount, "tmpfs", 0, options)
-					 : make(image, type, megabytes);
+					 : make(image, plain, comma ? comma : "", megabytes);
 	if (r == 0)
 		return image;
-	printf("skipped: no %s image here (needs root, mkfs.%s, loop devices)\n", type, type);
+	printf("skipped: no %s image here (needs root, mkfs.%s, loop devices)\n", type, plain);
 	free(image->file);
 	free(image->mount);
 	free(image);

@@ -12,7 +12,7 @@ struct image {
 	char *mount; /* where it is mounted */
 };
 
-/* @type: "ext4", "xfs", "tmpfs" (no file then). Lies in @dir. */
+/* @type: "ext4", "xfs", "tmpfs" (no file then); mount options after a comma. Lies in @dir. */
 struct image *image_new(const struct scratch *dir, const char *type, unsigned megabytes);
 void image_free(struct image *image); /* unmounts */
 static inline void image_free_slot(struct image **slot)

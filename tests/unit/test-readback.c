@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -111,12 +112,43 @@ static void check_sees_the_disk(const struct scratch *dir, const char *type, uns
 	blockmap_fini(&after.map);
 }
 
+TEST(where_direct_reads_are_not_possible_pages_are_dropped)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_with(image_free_slot) struct image *ext4 = image_new(dir, "ext4,data=journal", 64);
+
+	if (ext4)
+		check_sizes_in(ext4->mount, READBACK_DROPPED);
+}
+
+TEST(pages_that_do_not_go_prove_nothing)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_with(image_free_slot) struct image *ext4 = image_new(dir, "ext4,data=journal", 64);
+	struct readback readback = { 0 };
+	cleanup_close int fd = -1;
+	char path[4096];
+	void *map;
+
+	if (!ext4)
+		return;
+	(void)snprintf(path, sizeof(path), "%s/clip", ext4->mount);
+	fd = make_file(path, 8192);
+	map = mmap(NULL, 8192, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+	check_int(mlock(map, 8192), 0);
+	check_int(readback_file(fd, &readback), 0);
+	check_int(readback.source, READBACK_CACHED);
+	check_int(munmap(map, 8192), 0);
+	blockmap_fini(&readback.map);
+}
+
 TEST(a_bit_flipped_on_the_disk_is_seen_through_a_warm_cache)
 {
 	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
 
 	check_sees_the_disk(dir, "ext4", 64);
 	check_sees_the_disk(dir, "xfs", 320);
+	check_sees_the_disk(dir, "ext4,data=journal", 64);
 }
 
 TEST(a_file_that_may_not_be_read_or_written_is_read_back)
