@@ -33,7 +33,8 @@ enum catalog_flags {
 /*
  * Open the database at @path. @site (a UUID as text) is written into every event.
  * -ENOENT missing, -EUCLEAN not a catalog or corrupt, -EPROTONOSUPPORT made by a newer
- * mediafs. Migrates older schemas forward. Starts the writer thread.
+ * mediafs. Migrates older schemas forward. Starts the writer thread. Read-only works beside a
+ * daemon that writes, and on read-only media.
  */
 int catalog_open(const char *path, const char *site, enum catalog_flags flags,
 		 struct catalog **ret_catalog);
@@ -48,6 +49,9 @@ int catalog_barrier(struct catalog *catalog);
 int catalog_flush(struct catalog *catalog); /* barrier, then durable (WAL synced) */
 int catalog_error(struct catalog *catalog); /* sticky failure of the writer, 0 if none */
 
-/* Small settings and counters. catalog_get_meta(): 1 found (caller frees), 0 not, or error. */
+/*
+ * Small settings and counters. catalog_get_meta(): 1 found (caller frees), 0 not, or error.
+ * "sync" = "on": from now on the writer notes the paths that change, for the syncer (private.h).
+ */
 int catalog_set_meta(struct catalog *catalog, const char *key, const char *value);
 int catalog_get_meta(struct catalog *catalog, const char *key, char **ret_value);

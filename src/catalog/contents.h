@@ -35,7 +35,7 @@ enum step_flags {
 
 /* Steps ------------------------------------------------------------------------------- */
 
-/* A new generation begins: the state becomes RECEIVING, content 0, error 0. */
+/* A new generation begins: the state becomes RECEIVING, content 0, error 0; queue rows go. */
 int catalog_begin_generation(struct catalog *catalog, uint64_t id, uint64_t generation);
 
 /*
@@ -50,16 +50,24 @@ int catalog_set_received(struct catalog *catalog, uint64_t id, uint64_t generati
 int catalog_get_received(struct catalog *catalog, uint64_t id, uint64_t generation,
 			 struct blockmap *ret_map, struct digest *ret_digest, bool *ret_has_digest);
 
-/* VERIFIED: the content row is found by (size, digest) or made, and referenced. */
+/*
+ * VERIFIED: the content row is found by (size, digest) or made, and referenced. -ESTALE when the
+ * row has another size; -EUCLEAN when the content exists with another map, -EBADMSG when the
+ * generation had another content before.
+ */
 int catalog_set_verified(struct catalog *catalog, uint64_t id, uint64_t generation,
 			 const struct digest *digest, const struct blockmap *map,
 			 enum step_flags flags);
 
-/* DAMAGED; @error sticks. */
+/* DAMAGED; @error sticks (the first one), queue rows go. */
 int catalog_set_damaged(struct catalog *catalog, uint64_t id, uint64_t generation, int error,
 			enum step_flags flags);
 
-/* Any other legal step. */
+/*
+ * Any other legal step. Besides the table: an error that sticks forbids VERIFIED and beyond (out
+ * of DAMAGED it is a repair, and ends the error); VERIFIED and beyond need a content; STORED and
+ * EVICTED need a good copy, unless the file was EVICTED or HYDRATING.
+ */
 int catalog_set_state(struct catalog *catalog, uint64_t id, uint64_t generation,
 		      enum file_state state, enum step_flags flags);
 
@@ -76,7 +84,11 @@ int catalog_unchecked(struct catalog *catalog, int64_t before_ns, uint64_t *ret_
 int catalog_set_resident(struct catalog *catalog, uint64_t id, uint64_t generation,
 			 uint64_t resident_bytes);
 
-/* A placeholder for content known from elsewhere: node row must exist; sets content and state. */
+/*
+ * A placeholder for content known from elsewhere: the node row must exist (RECEIVING and just
+ * made, ANNOUNCED or EVICTED) with the content's size; sets content and @state, which is ANNOUNCED
+ * or EVICTED.
+ */
 int catalog_set_placeholder(struct catalog *catalog, uint64_t id, uint64_t generation,
 			    uint64_t content, enum file_state state);
 
@@ -95,7 +107,8 @@ int catalog_find_content(struct catalog *catalog, uint64_t size, const struct di
 int catalog_put_tier(struct catalog *catalog, const char *name, const char *url,
 		     uint32_t *ret_tier);
 
-/* Insert or replace by (content, tier). */
+/* Insert or replace by (content, tier). -ENOENT no such content, -EBADMSG a digest that is not
+ * the content's in a copy that is not bad. */
 int catalog_put_copy(struct catalog *catalog, const struct copy_row *row, enum step_flags flags);
 int catalog_mark_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns,
 		      bool bad);
@@ -152,13 +165,16 @@ int catalog_each_queued(struct catalog *catalog, int (*fn)(void *arg, const stru
 			void *arg);
 
 struct queue_totals {
-	uint64_t files, bytes, poison;
+	uint64_t files, bytes; /* without those set aside */
+	uint64_t poison;
 };
+/* @tier 0: all together. */
 int catalog_queue_totals(struct catalog *catalog, uint32_t tier, struct queue_totals *ret_totals);
 
 /*
  * One transaction: the copy is recorded, the queue row goes, and the file becomes STORED
- * if nothing else of it is queued. Always durable when it returns 0.
+ * if nothing else of it is queued (else QUEUED). Always durable when it returns 0. -ESTALE when the
+ * file moved on or is damaged: the copy is recorded all the same, as the object is there.
  */
 int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation,
 		       const struct copy_row *copy);

@@ -44,10 +44,12 @@ int catalog_set_attributes(struct catalog *catalog, uint64_t id, uint32_t mode, 
 			   int64_t mtime_ns, int64_t ctime_ns);
 int catalog_set_flags(struct catalog *catalog, uint64_t id, unsigned set, unsigned clear);
 
-/* (@parent, @name) is @id now, whatever it was. @name: any bytes but '/' and NUL, 1 to 255. */
+/* After catalog_put_node(). (@parent, @name) is @id now, whatever it was. @name: any bytes but '/'
+ * and NUL, 1 to 255. */
 int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id);
 
-/* The name is gone; a node without names is deleted with it (its content row stays). */
+/* The name is gone; a node without names is deleted with it (its content row stays), and all
+ * below it. */
 int catalog_remove_name(struct catalog *catalog, uint64_t parent, const char *name);
 
 enum move_flags { MOVE_EXCHANGE = 1 << 0 };

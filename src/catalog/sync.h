@@ -121,6 +121,10 @@ int catalog_get_versions(struct catalog *catalog, const char *path, struct versi
 int catalog_get_shown(struct catalog *catalog, const char *path, struct version_row **ret_rows,
 		      size_t *ret_count);
 
+/* Dead versions of files of these bytes that are still shown: what goes and could be moved. */
+int catalog_get_dead_shown(struct catalog *catalog, const struct digest *digest,
+			   struct version_row **ret_rows, size_t *ret_count);
+
 /* True (1) when a live version that is not just announced lies below @path. */
 int catalog_has_versions_below(struct catalog *catalog, const char *path);
 

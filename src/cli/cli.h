@@ -23,6 +23,7 @@ struct command {
 	size_t min_args, max_args;
 	const struct option_spec *options;
 	int (*run)(struct cli *cli);
+	void (*more)(FILE *out); /* more of --help, made from other tables; NULL: nothing */
 };
 
 /* One run of a command. */

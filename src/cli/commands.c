@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "util/cleanup.h"
 
 static const struct command *const commands[] = {
-	&cmd_init,
-	&cmd_config,
+	&cmd_init,   &cmd_mount, &cmd_umount, &cmd_status, &cmd_ls,   &cmd_wait,
+	&cmd_evict,  &cmd_fetch, &cmd_pin,    &cmd_unpin,  &cmd_log,  &cmd_conflicts,
+	&cmd_config, &cmd_limit, &cmd_pause,  &cmd_resume, &cmd_tier, &cmd_metrics,
 };
 
 static const struct option_spec common_options[] = {
@@ -49,6 +50,8 @@ static void print_help(const struct command *command, FILE *out)
 	(void)fputs("\nOptions:\n", out);
 	options_print(command->options, out);
 	options_print(common_options, out);
+	if (command->more)
+		command->more(out);
 }
 
 static const struct command *find_command(const char *name)

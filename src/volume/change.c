@@ -20,10 +20,14 @@ static struct receipt *resumed_receipt(struct live *live, uint64_t size)
 	return receipt_unknown(size);
 }
 
-/* True when the block map in the catalog describes the bytes that are in the file now. */
+/* True when the catalog may have a block map of the bytes that should be in the file. */
 static bool wants_map_locked(const struct live *live)
 {
-	return !live->has_map && !live->receipt && live->is_level &&
+	if (live->has_map || live->no_map)
+		return false;
+	if (live->state == FILE_DAMAGED)
+		return true;
+	return !live->receipt && live->is_level &&
 	       (file_state_is_verified(live->state) || live->state == FILE_RECEIVED);
 }
 
@@ -42,6 +46,7 @@ static void start_locked(struct live *live, struct receipt *receipt)
 	blockmap_fini(&live->map);
 	memset(&live->map, 0, sizeof(live->map));
 	live->has_map = false;
+	live->no_map = false;
 	live->changes++;
 	cond_broadcast(&live->changed);
 }
@@ -116,38 +121,40 @@ int live_cut_locked(struct live *live, int fd)
 
 /* Preparing ----------------------------------------------------------------------------- */
 
+static int map_of_content(struct catalog *catalog, uint64_t content, struct blockmap *ret_map)
+{
+	struct content_row row;
+	int r = catalog_get_content(catalog, content, &row);
+
+	if (r <= 0)
+		return r;
+	*ret_map = row.map; /* ours now; nothing else in the row is owned */
+	return 1;
+}
+
 /* 1 loaded into @ret_map, 0 there is none. */
-static int load_map(struct live *live, uint64_t generation, enum file_state state,
-		    struct blockmap *ret_map)
+static int load_map(struct live *live, uint64_t generation, struct blockmap *ret_map)
 {
 	struct catalog *catalog = live->volume->catalog;
-	struct content_row content;
 	struct node_row node;
 	struct digest digest;
 	bool has_digest;
 	int r;
 
 	r = catalog_barrier(catalog);
-	if (r < 0)
-		return r;
-	if (state == FILE_RECEIVED)
-		return catalog_get_received(catalog, live->id, generation, ret_map, &digest,
-					    &has_digest);
-	r = catalog_get_node(catalog, live->id, &node);
+	if (r == 0)
+		r = catalog_get_node(catalog, live->id, &node);
 	if (r <= 0)
 		return r;
-	if (node.generation != generation || !node.content)
+	if (node.generation != generation)
 		return 0;
-	r = catalog_get_content(catalog, node.content, &content);
-	if (r <= 0)
-		return r;
-	*ret_map = content.map;
-	return 1;
+	if (node.content)
+		return map_of_content(catalog, node.content, ret_map);
+	return catalog_get_received(catalog, live->id, generation, ret_map, &digest, &has_digest);
 }
 
-static int prepare_map(struct live *live)
+int live_load_map(struct live *live)
 {
-	enum file_state state;
 	struct blockmap map;
 	uint64_t generation;
 	bool wanted;
@@ -156,12 +163,11 @@ static int prepare_map(struct live *live)
 	mutex_lock(&live->lock);
 	wanted = wants_map_locked(live);
 	generation = live->generation;
-	state = live->state;
 	mutex_unlock(&live->lock);
 	if (!wanted)
 		return 0;
 
-	r = load_map(live, generation, state, &map);
+	r = load_map(live, generation, &map);
 	if (r < 0)
 		return r;
 	scoped_lock(&live->lock);
@@ -174,7 +180,7 @@ static int prepare_map(struct live *live)
 		live->map = map;
 		live->has_map = true;
 	} else {
-		live->is_level = false; /* nothing is known of the bytes: do not ask again */
+		live->no_map = true;
 	}
 	return 0;
 }
@@ -185,14 +191,14 @@ int live_prepare(struct live *live)
 	int r;
 
 	mutex_lock(&live->lock);
-	absent = live->has_residency;
+	absent = !live_is_whole(live);
 	mutex_unlock(&live->lock);
 	if (absent) {
 		r = hydrate_wait(live, 0, live->residency.size);
 		if (r < 0)
 			return r;
 	}
-	return prepare_map(live);
+	return live_load_map(live);
 }
 
 int live_lock_for_change(struct live *live, int fd)
@@ -247,7 +253,16 @@ void live_damage(struct live *live, uint64_t generation, int error, const char *
 		return;
 
 	path = volume_path_of(volume, live->id);
-	log_error_errno(error, "%s is damaged: %s", path ? path : "?", detail);
+	log_error("%s is damaged: %s", path ? path : "?", detail);
 	volume_event(volume, "daemon", "damaged", path ? path : "?", NULL, detail);
 	volume_notify_inode(volume, live->id);
+}
+
+void live_lose(struct live *live, uint64_t generation, int error)
+{
+	char detail[160];
+
+	(void)snprintf(detail, sizeof(detail),
+		       "bytes of it could not be written (%s), write it again", error_text(error));
+	live_damage(live, generation, error, detail);
 }

@@ -21,7 +21,18 @@ struct file {
 	/* Guarded by live->lock. */
 	uint64_t errors_told;  /* of live->error_count */
 	struct parked *parked; /* reads that wait for a tier; owned by the hydrator's answer */
+	uint64_t good_block;   /* of a damaged file: index + 1 of the last one found good */
 };
+
+/* pread(2), whole unless the file ends. */
+ssize_t file_get_bytes(int fd, void *buffer, size_t length, off_t offset);
+
+/*
+ * Resident bytes. Of a damaged file only what lies in blocks that are still as they were
+ * received (short before the first other one, -EIO at it); all that is left where no
+ * block map tells.
+ */
+ssize_t file_read_resident(struct file *file, void *buffer, size_t length, off_t offset);
 
 /* Drop a reference; the last one leaves the live object and closes. */
 void file_unref(struct file *file);

@@ -44,7 +44,7 @@ static int file_new(struct live *live, int fd, int flags, struct file **ret_file
 	}
 	file->errors_told = live->error_count;
 	file->passes = !file->can_write && file->can_read && live->writers == 0 &&
-		       !live->has_residency && live->state != FILE_DAMAGED;
+		       live_is_whole(live) && live->state != FILE_DAMAGED;
 	if (file->can_write)
 		live->writers++;
 	else
@@ -217,8 +217,7 @@ int volume_fsync(struct file *file, bool data_only)
 		r = -errno;
 		/* The kernel forgets the pages that it could not write: they are lost. */
 		if (state == FILE_RECEIVING || state == FILE_RECEIVED)
-			live_damage(live, generation, r,
-				    "bytes of it could not be written; write it again");
+			live_lose(live, generation, r);
 		(void)take_error(file); /* told by the result */
 		return r;
 	}

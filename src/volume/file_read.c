@@ -28,24 +28,6 @@ struct parked {
 	unsigned holders; /* guarded by live->lock: the hydrator's answer, and a canceller */
 };
 
-static ssize_t get_bytes(int fd, char *buffer, size_t length, off_t offset)
-{
-	size_t done = 0;
-
-	while (done < length) {
-		ssize_t n = pread(fd, buffer + done, length - done, offset + (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return done > 0 ? (ssize_t)done : -errno;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
 /* True when all of the range (as far as the file goes) is here. */
 static bool is_here_locked(const struct live *live, off_t offset, size_t *length)
 {
@@ -119,8 +101,8 @@ static void parked_hydrated(void *arg, int result)
 		return;
 	}
 	if (is_here(file->live, parked->offset, &parked->length)) {
-		parked_answer(parked,
-			      get_bytes(file->fd, parked->buffer, parked->length, parked->offset));
+		parked_answer(parked, file_read_resident(file, parked->buffer, parked->length,
+							 parked->offset));
 		return;
 	}
 	/* Cannot happen while handles keep blocks here; never loop on it. */
@@ -167,7 +149,7 @@ ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset
 		return -EINVAL;
 	live_drain(live);
 	if (is_here(live, offset, &length))
-		return get_bytes(file->fd, buffer, length, offset);
+		return file_read_resident(file, buffer, length, offset);
 	return park(file, &(struct parked){ .file = file,
 					    .buffer = buffer,
 					    .length = length,
@@ -243,7 +225,7 @@ ssize_t volume_copy_range(struct file *in, off_t in_offset, struct file *out, of
 		return -ENOMEM;
 	while (done < length) {
 		size_t want = length - done < COPY_BYTES ? length - done : COPY_BYTES;
-		ssize_t n = get_bytes(in->fd, buffer, want, in_offset + (off_t)done);
+		ssize_t n = file_read_resident(in, buffer, want, in_offset + (off_t)done);
 
 		if (n > 0)
 			n = volume_write(out, NULL, buffer, (size_t)n, out_offset + (off_t)done);

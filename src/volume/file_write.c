@@ -14,8 +14,6 @@
 #include "volume/keeper.h"
 #include "volume/tree.h"
 
-static const char lost_bytes[] = "bytes of it could not be written; write it again";
-
 /* Errors that leave what was acknowledged as it is. Any other may have lost bytes. */
 static bool is_refusal(int error)
 {
@@ -89,7 +87,7 @@ static ssize_t write_locked(struct file *file, const void *buffer, size_t length
 static void change_failed(struct live *live, uint64_t generation, int error)
 {
 	if (!is_refusal(error)) {
-		live_damage(live, generation, error, lost_bytes);
+		live_lose(live, generation, error);
 		return;
 	}
 	scoped_lock(&live->lock);

@@ -8,20 +8,35 @@
 
 struct hydrator *hydrator_new(struct volume *volume);
 int hydrator_start(struct hydrator *hydrator);
-void hydrator_free(struct hydrator *hydrator); /* answers what is parked with -EINTR, joins */
+void hydrator_stop(struct hydrator *hydrator); /* answers what is parked with -EINTR, joins */
+void hydrator_free(struct hydrator *hydrator); /* stops it first */
 
 /*
  * Make [@offset, @offset + @length) of @live resident; @done(arg, 0 or error) from a hydrator
  * thread, once. Waits at most hydrate_timeout while no tier answers (-ETIMEDOUT). Takes its own
- * reference.
+ * reference. When it returns an error @done is never called.
  */
 typedef void (*hydrate_done)(void *arg, int result);
 int hydrate_async(struct live *live, uint64_t offset, uint64_t length, hydrate_done done,
 		  void *arg);
 void hydrate_cancel(struct hydrator *hydrator, void *arg);
 
-/* The same, waiting. For fetch, pins, writers of partial blocks. */
+enum hydrate_flags {
+	HYDRATE_URGENT = 1 << 0, /* a person waits: before all others */
+	HYDRATE_RAW = 1 << 1,    /* errors as they are (-EBADMSG, -ENOENT), not as read(2) gives */
+};
+
+/* The same, waiting. For writers of partial blocks; urgent. */
 int hydrate_wait(struct live *live, uint64_t offset, uint64_t length);
+
+/* All of it, at leisure, with raw errors: fetch, pins. */
+int hydrate_all(struct live *live);
+
+/*
+ * [@offset, @offset + @length) of @live was read and was here: read ahead when the reader is
+ * sequential and comes near the end of what is here. Cheap, never waits.
+ */
+void hydrate_hint(struct live *live, uint64_t offset, uint64_t length);
 
 /*
  * Evict now: -EBUSY open, -EPERM pinned or not stored or damaged, -ENOTRECOVERABLE not enough good

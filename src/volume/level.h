@@ -15,15 +15,17 @@ int leveller_start(struct leveller *leveller);
 void leveller_free(struct leveller *leveller);
 
 struct level_report {
-	uint64_t nodes, added, changed, missing, renamed;
+	uint64_t nodes, added, changed, touched, marked, missing, renamed;
 };
 
 /*
- * One pass over an unmounted (or just opened) store. @fix: change the catalog; else only
- * count. @fn hears of each difference ("added", "changed", "missing"; NULL: nobody). Used by fsck
- * too.
+ * One pass over an unmounted store. With LEVEL_FIX the catalog is changed (and flushed), else
+ * differences are only counted. @fn hears of each: "added", "renamed" (the inode was known under
+ * another name), "changed" (size, mtime or type), "touched" (mode or ctime only), "marked" (the
+ * residency xattr says other than the catalog), "missing". NULL: nobody. Used by fsck too.
+ * -ECANCELED soon after *@stop became true (NULL: never).
  */
 enum level_flags { LEVEL_FIX = 1 << 0 };
 int level_tree(struct store *store, struct catalog *catalog, enum level_flags flags,
-	       void (*fn)(void *arg, const char *what, const char *path), void *arg,
-	       struct level_report *ret_report);
+	       const _Atomic bool *stop, void (*fn)(void *arg, const char *what, const char *path),
+	       void *arg, struct level_report *ret_report);

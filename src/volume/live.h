@@ -36,9 +36,17 @@ struct live {
 	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED */
 	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
 	bool has_map;
-	bool has_residency; /* residency below is the truth; otherwise all is here */
+	bool no_map;        /* looked for in the catalog, there is none */
+	bool has_residency; /* the file has the xattr: residency below is the truth; else all is
+			       here */
 	struct residency residency;
 };
+
+/* True when no block is absent. Under the lock. */
+static inline bool live_is_whole(const struct live *live)
+{
+	return !live->has_residency || residency_full(&live->residency);
+}
 
 struct lives *lives_new(struct volume *volume);
 void lives_free(struct lives *lives);
@@ -73,6 +81,12 @@ uint64_t live_new_generation(void);
  */
 int live_begin_locked(struct live *live, int fd);
 
+/*
+ * Load live->map from the catalog, where it can tell about the bytes that are there: of
+ * verified, received and damaged files. Blocks on SQL, once. Not with the lock held.
+ */
+int live_load_map(struct live *live);
+
 /* Waits until live_begin_locked() has what it needs: all blocks here, the map known. */
 int live_prepare(struct live *live);
 
@@ -91,6 +105,9 @@ int live_cut_locked(struct live *live, int fd);
  * @generation: nothing happens when it is no longer the current one.
  */
 void live_damage(struct live *live, uint64_t generation, int error, const char *detail);
+
+/* The same for a failed write or fsync: people are to write it again. */
+void live_lose(struct live *live, uint64_t generation, int error);
 
 /* An error that a writer saw, nothing acknowledged was lost: each handle's flush tells it once. */
 void live_note_error_locked(struct live *live, int error);

@@ -116,9 +116,17 @@ int volume_set_setting(struct volume *volume, const char *key, const char *value
 	if (r == 0)
 		r = settings_save(volume->settings, volume->store->path);
 	mutex_unlock(&volume->settings_lock);
-	if (r == 0)
+	if (r == 0) {
 		transfer_wake(volume->transfer);
+		keeper_wake(volume->keeper);
+	}
 	return r;
+}
+
+int volume_override(struct volume *volume, const char *key, const char *value, char **ret_message)
+{
+	scoped_lock(&volume->settings_lock);
+	return settings_set_text(volume->settings, key, value, ret_message);
 }
 
 int volume_get_setting(struct volume *volume, const char *key, char **ret_value)

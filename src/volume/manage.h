@@ -32,6 +32,9 @@ struct catalog *volume_catalog(struct volume *volume);
  */
 int volume_set_setting(struct volume *volume, const char *key, const char *value,
 		       char **ret_message);
+
+/* The same for this mount only: mediafs.conf is left alone. */
+int volume_override(struct volume *volume, const char *key, const char *value, char **ret_message);
 int volume_get_setting(struct volume *volume, const char *key, char **ret_value);
 
 /* Called for each file worked on: 0 done, or the error why not. Non-zero return stops. */

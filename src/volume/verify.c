@@ -43,7 +43,7 @@ static int claim(struct verify *verify, enum verify_flags flags)
 		return -EBUSY;
 	if (live->writers > allowed)
 		return 1;
-	if (live->has_residency)
+	if (!live_is_whole(live))
 		return 1; /* placed just now: its state follows */
 	live->verifying = true;
 	verify->generation = live->generation;
@@ -293,8 +293,9 @@ static void describe_mismatch(const struct verify *verify, const struct readback
 		block++;
 	}
 	if (used < size)
-		(void)snprintf(text + used, size - used, " %llu blocks differ",
-			       (unsigned long long)count);
+		(void)snprintf(text + used, size - used, " %llu of %llu blocks differ",
+			       (unsigned long long)count,
+			       (unsigned long long)blockmap_count(want->size));
 }
 
 static int mismatched(struct verify *verify, const struct readback *readback)
@@ -341,10 +342,10 @@ static int verified(struct verify *verify, const struct digest *digest)
 	}
 	if (unlinked)
 		return 0;
-	path = volume_path_of(volume, live->id);
 	tell(live, "verified", digest, NULL);
-	if (!path)
-		return 0;
+	r = catalog_path_of(volume->catalog, live->id, &path);
+	if (r <= 0)
+		return r; /* no name yet: whoever finds it queues it */
 	return transfer_file_verified(volume->transfer, live->id, verify->generation, path,
 				      verify->map.size);
 }
@@ -360,7 +361,8 @@ static int compare(struct verify *verify)
 		return r;
 	if (!equal) {
 		/* Once more: a fault on the way is not one of the medium. */
-		log_warning("inode %llu: read back differs from what was received, reading again",
+		log_warning("inode %llu: what was read back is not what was received, "
+			    "reading again",
 			    (unsigned long long)verify->live->id);
 		blockmap_fini(&readback.map);
 		r = read_back(verify, &readback, &equal);

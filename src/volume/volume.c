@@ -65,32 +65,17 @@ void volume_notify_inode(struct volume *volume, uint64_t id)
 static void host_stored(void *arg, uint64_t id, uint64_t generation)
 {
 	struct volume *volume = arg;
-	struct live *live = live_peek(volume, id);
 
-	if (live) {
-		mutex_lock(&live->lock);
-		if (live->generation == generation && file_state_may(live->state, FILE_STORED))
-			live->state = FILE_STORED;
-		mutex_unlock(&live->lock);
-		live_put(live);
-	}
+	live_follow(volume, id, generation, FILE_STORED);
 	if (volume->syncer)
 		syncer_wake(volume->syncer);
 }
 
 static void host_damaged(void *arg, uint64_t id, uint64_t generation, uint64_t block)
 {
-	struct volume *volume = arg;
-	struct live *live = live_peek(volume, id);
-
 	(void)block; /* logged where it was found */
-	if (!live)
-		return;
-	mutex_lock(&live->lock);
-	if (live->generation == generation)
-		live->state = FILE_DAMAGED;
-	mutex_unlock(&live->lock);
-	live_put(live);
+	live_follow(arg, id, generation, FILE_DAMAGED);
+	volume_notify_inode(arg, id);
 }
 
 static bool host_is_busy(void *arg)
@@ -256,6 +241,11 @@ void volume_close(struct volume *volume)
 		return;
 	volume_set_notify(volume, NULL);
 	syncer_free(volume->syncer);
+	/* Nobody who is to end waits for a tier from here on. */
+	if (volume->transfer)
+		transfer_stop(volume->transfer);
+	if (volume->hydrator)
+		hydrator_stop(volume->hydrator);
 	keeper_free(volume->keeper);
 	leveller_free(volume->leveller);
 	verifier_free(volume->verifier);

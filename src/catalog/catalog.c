@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "catalog/catalog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "catalog/private.h"
+
+static struct catalog *catalog_new(const char *path, const char *site, enum catalog_flags flags)
+{
+	struct catalog *catalog = calloc(1, sizeof(*catalog));
+	struct writer *writer;
+
+	if (!catalog)
+		return NULL;
+	writer = &catalog->writer;
+	catalog->flags = flags;
+	mutex_init(&writer->lock, 60);
+	cond_init(&writer->work);
+	cond_init(&writer->space);
+	cond_init(&writer->done);
+	writer->last = &writer->first;
+	readers_init(catalog);
+	catalog->path = strdup(path);
+	catalog->site = strdup(site ? site : "");
+	return catalog;
+}
+
+static void catalog_free(struct catalog *catalog)
+{
+	struct writer *writer = &catalog->writer;
+
+	readers_fini(catalog);
+	db_close(writer->db);
+	cond_fini(&writer->done);
+	cond_fini(&writer->space);
+	cond_fini(&writer->work);
+	mutex_fini(&writer->lock);
+	free(catalog->path);
+	free(catalog->site);
+	free(catalog);
+}
+DEFINE_CLEANUP(struct catalog *, catalog_free)
+
+/* In its own durable transaction (synchronous=FULL): the tree may change right after. */
+static int mark_clean(struct db *db, const char *value)
+{
+	int r;
+
+	r = db_exec(db, "BEGIN IMMEDIATE");
+	if (r < 0)
+		return r;
+	r = db_set_meta(db, "clean", value);
+	if (r == 0)
+		r = db_exec(db, "COMMIT");
+	if (r < 0)
+		(void)sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+	return r;
+}
+
+static int load(struct catalog *catalog, struct db *db)
+{
+	cleanup_free char *sync = NULL;
+	cleanup_free char *clean = NULL;
+	int r;
+
+	r = db_get_meta(db, "clean", &clean);
+	if (r < 0)
+		return r;
+	/* No mark at all: just made. */
+	catalog->unclean = r > 0 && strcmp(clean, "yes") != 0;
+	r = db_get_meta(db, "sync", &sync);
+	if (r < 0)
+		return r;
+	catalog->publishing = r > 0 && strcmp(sync, "on") == 0;
+	return 0;
+}
+
+static int open_writer(struct catalog *catalog)
+{
+	enum db_flags flags = DB_WRITE;
+	struct db *db;
+	int r;
+
+	if (catalog->flags & CATALOG_CREATE)
+		flags |= DB_CREATE;
+	r = db_open(catalog->path, flags, &catalog->writer.db);
+	if (r < 0)
+		return r;
+	db = catalog->writer.db;
+	db->catalog = catalog;
+	r = schema_prepare(db, catalog->flags);
+	if (r < 0)
+		return r;
+	r = load(catalog, db);
+	if (r < 0)
+		return r;
+	r = mark_clean(db, "no");
+	if (r < 0)
+		return r;
+	return writer_start(catalog);
+}
+
+static bool is_read_only_fs(const char *path)
+{
+	struct statvfs st;
+
+	return statvfs(path, &st) == 0 && (st.f_flag & ST_RDONLY);
+}
+
+static int try_reading(struct catalog *catalog)
+{
+	struct db *db;
+	int r;
+
+	r = db_open(catalog->path, catalog->reader_flags, &db);
+	if (r < 0)
+		return r;
+	db->catalog = catalog;
+	r = schema_prepare(db, catalog->flags);
+	if (r == 0)
+		r = load(catalog, db);
+	db_close(db);
+	return r;
+}
+
+/*
+ * A reader of a WAL database shares an index of the WAL with the writer, in a file beside
+ * the database. On read-only media it cannot be made, nor is there a writer.
+ */
+static int open_reading(struct catalog *catalog)
+{
+	if (is_read_only_fs(catalog->path))
+		catalog->reader_flags = DB_STILL;
+	return try_reading(catalog);
+}
+
+int catalog_open(const char *path, const char *site, enum catalog_flags flags,
+		 struct catalog **ret_catalog)
+{
+	cleanup_with(catalog_free_slot) struct catalog *catalog = NULL;
+	struct stat st;
+	int r;
+
+	if (stat(path, &st) < 0) {
+		if (errno != ENOENT || !(flags & CATALOG_CREATE) || (flags & CATALOG_READ_ONLY))
+			return -errno;
+	}
+	catalog = catalog_new(path, site, flags);
+	if (!catalog || !catalog->path || !catalog->site)
+		return -ENOMEM;
+	r = flags & CATALOG_READ_ONLY ? open_reading(catalog) : open_writer(catalog);
+	if (r < 0)
+		return r;
+	*ret_catalog = take_ptr(catalog);
+	return 0;
+}
+
+/* The writer's thread has ended. A catalog that failed stays marked unclean. */
+static void close_writer(struct catalog *catalog)
+{
+	struct db *db = catalog->writer.db;
+
+	if (catalog->writer.error || db_exec(db, "PRAGMA synchronous = FULL") < 0)
+		return;
+	if (mark_clean(db, "yes") < 0)
+		return;
+	/* Should another process read, it does the same when it closes. */
+	(void)sqlite3_busy_timeout(db->sqlite, 100);
+	(void)sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+void catalog_close(struct catalog *catalog)
+{
+	if (!catalog)
+		return;
+	if (!(catalog->flags & CATALOG_READ_ONLY)) {
+		writer_stop(catalog);
+		close_writer(catalog);
+	}
+	catalog_free(catalog);
+}
+
+bool catalog_was_unclean(const struct catalog *catalog)
+{
+	return catalog->unclean;
+}
+
+static int apply_nothing(struct db *db, struct step *step)
+{
+	(void)db;
+	(void)step;
+	return 0;
+}
+
+static int wait_all(struct catalog *catalog, enum step_flags flags)
+{
+	struct step *step;
+
+	if (catalog->flags & CATALOG_READ_ONLY)
+		return 0; /* nothing is ever queued */
+	step = step_new(sizeof(*step), apply_nothing);
+	if (!step)
+		return -ENOMEM;
+	return step_submit(catalog, step, flags);
+}
+
+int catalog_barrier(struct catalog *catalog)
+{
+	return wait_all(catalog, STEP_WAIT);
+}
+
+int catalog_flush(struct catalog *catalog)
+{
+	return wait_all(catalog, STEP_DURABLE);
+}
+
+int catalog_error(struct catalog *catalog)
+{
+	scoped_lock(&catalog->writer.lock);
+	return catalog->writer.error;
+}

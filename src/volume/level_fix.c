@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/level_fix.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "catalog/contents.h"
+#include "catalog/events.h"
+#include "util/clock.h"
+#include "util/io.h"
+
+void level_row_fini(struct level_row *row)
+{
+	if (row->has_map)
+		blockmap_fini(&row->map);
+	row->has_map = false;
+}
+
+int level_open(struct store *store, const struct level_find *find)
+{
+	cleanup_close int fd = -1;
+	struct stat st;
+
+	fd = store_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+	if (fd == -EPERM)
+		fd = store_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return -ESTALE;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return store_node_id(store, &st) == find->id ? take_fd(fd) : -ESTALE;
+}
+
+/* Times, size and mode as they are; state and content as the row has them, or of a new file. */
+static struct node_row row_of(const struct level_find *find)
+{
+	struct node_row row = { 0 };
+
+	if (find->has_row)
+		row = find->row;
+	row.id = find->id;
+	row.mode = find->st.st_mode;
+	row.size = (uint64_t)find->st.st_size;
+	row.mtime_ns = timespec_ns(find->st.st_mtim);
+	row.ctime_ns = timespec_ns(find->st.st_ctim);
+	row.state_ns = realtime_ns();
+	if (S_ISREG(row.mode))
+		return row;
+	row.generation = row.content = row.resident_bytes = 0;
+	row.state = 0;
+	row.error = 0;
+	return row;
+}
+
+/* Unlike any that an inode of this number had before (live_new_generation() counts so too). */
+static uint64_t new_generation(const struct node_row *row)
+{
+	uint64_t now = (uint64_t)realtime_ns() >> 10;
+
+	return now > row->generation ? now : row->generation + 1;
+}
+
+/* Nothing is known of the bytes but what is there. */
+static void receive_again(struct node_row *row)
+{
+	row->generation = new_generation(row);
+	row->state = FILE_RECEIVING;
+	row->content = 0;
+	row->error = 0;
+	row->resident_bytes = row->size;
+}
+
+static void damage(struct node_row *row, int error)
+{
+	row->state = FILE_DAMAGED;
+	row->error = error;
+	if (!row->generation)
+		row->generation = new_generation(row);
+}
+
+/* The map that the bytes should have, by the row as it was. 1 known, 0 not. */
+static int load_map(struct catalog *catalog, const struct node_row *old, struct level_row *row)
+{
+	struct content_row content;
+	int r;
+
+	if (old->state == FILE_RECEIVED)
+		return catalog_get_received(catalog, old->id, old->generation, &row->map,
+					    &row->digest, &row->has_digest);
+	if (!file_state_is_verified(old->state) || !old->content)
+		return 0;
+	r = catalog_get_content(catalog, old->content, &content);
+	if (r <= 0)
+		return r;
+	row->map = content.map;
+	row->digest = content.digest;
+	row->has_digest = true;
+	return 1;
+}
+
+/* Read back against what is known; when nothing is: as changed. */
+static int verify_again(struct catalog *catalog, struct level_row *row)
+{
+	int r = load_map(catalog, &row->row, row);
+
+	if (r < 0)
+		return r;
+	row->has_map = r == 1;
+	if (row->has_map && row->map.size != row->row.size)
+		level_row_fini(row);
+	receive_again(&row->row);
+	if (row->has_map)
+		row->row.state = FILE_RECEIVED;
+	return 0;
+}
+
+static int find_content(struct catalog *catalog, const struct residency *residency,
+			uint64_t *ret_content)
+{
+	struct content_row content;
+	int r = catalog_find_content(catalog, residency->size, &residency->digest, &content);
+
+	if (r <= 0)
+		return r;
+	*ret_content = content.id;
+	content_row_fini(&content);
+	return 1;
+}
+
+/* Some blocks are not here: only the content says what they are. */
+static int make_evicted(struct catalog *catalog, const struct level_find *find,
+			const struct residency *residency, struct level_row *row)
+{
+	uint64_t content = 0;
+	int r;
+
+	row->row.resident_bytes = residency_bytes(residency);
+	if (residency->size != row->row.size) {
+		damage(&row->row, -EUCLEAN);
+		return 0;
+	}
+	r = find_content(catalog, residency, &content);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		/* An announced file has no content either. */
+		if (!find->has_row || find->row.state != FILE_ANNOUNCED)
+			damage(&row->row, -EUCLEAN);
+		return 0;
+	}
+	if (find->has_row && find->row.state == FILE_DAMAGED && find->row.content == content)
+		return 0;
+	if (!find->has_row || find->row.content != content)
+		row->row.generation = new_generation(&row->row);
+	row->row.content = content;
+	row->row.state = FILE_EVICTED;
+	row->row.error = 0;
+	return 0;
+}
+
+/*
+ * The catalog says that blocks are absent, nothing on the file says so. With a hole in it the
+ * mark was lost: it comes back with no block resident, so that no hole is read as zeros.
+ */
+static int restore_mark(struct catalog *catalog, int fd, struct level_row *row)
+{
+	struct residency residency;
+	struct content_row content;
+	off_t hole = lseek(fd, 0, SEEK_HOLE);
+	bool fits;
+	int r;
+
+	if (hole < 0 && errno != ENXIO)
+		return -errno;
+	if (hole < 0 || (uint64_t)hole >= row->row.size)
+		return verify_again(catalog, row);
+	r = catalog_get_content(catalog, row->row.content, &content);
+	if (r < 0)
+		return r;
+	fits = r == 1 && content.size == row->row.size;
+	if (fits)
+		residency_init(&residency, content.size, &content.digest);
+	if (r == 1)
+		content_row_fini(&content);
+	if (!fits) {
+		damage(&row->row, -EUCLEAN);
+		return 0;
+	}
+	row->row.state = FILE_EVICTED;
+	row->row.resident_bytes = 0;
+	return residency_write(fd, &residency);
+}
+
+static int make_file(struct store *store, struct catalog *catalog, const struct level_find *find,
+		     struct level_row *row)
+{
+	bool same_file = find->has_row && S_ISREG(find->row.mode);
+	cleanup_close int fd = level_open(store, find);
+	struct residency residency;
+	bool evicted;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = residency_read(fd, &residency);
+	if (r == -EUCLEAN) {
+		damage(&row->row, -EUCLEAN);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (r == 1 && !residency_full(&residency))
+		return make_evicted(catalog, find, &residency, row);
+	evicted =
+		same_file && (find->row.state == FILE_EVICTED || find->row.state == FILE_HYDRATING);
+	if (r == 1 && evicted && find->kind != LEVEL_CHANGED) {
+		row->row.state = FILE_STORED; /* the last block came back before the catalog knew */
+		row->row.resident_bytes = row->row.size;
+		return 0;
+	}
+	if (!same_file || find->kind == LEVEL_CHANGED) {
+		receive_again(&row->row);
+		return 0;
+	}
+	if (evicted)
+		return restore_mark(catalog, fd, row);
+	if (find->row.state == FILE_DAMAGED)
+		row->row.mtime_ns = find->row.mtime_ns; /* a repair that was cut short sets it */
+	if (find->row.state == FILE_RECEIVING || find->row.state == FILE_DAMAGED ||
+	    find->row.state == FILE_ANNOUNCED)
+		return 0;
+	return verify_again(catalog, row);
+}
+
+/* The name alone is new: another name of a file, or one that moved. */
+static enum level_kind kind_of_row(const struct level_find *find)
+{
+	const struct node_row *row = &find->row;
+
+	if (find->kind != LEVEL_ADDED || !find->has_row)
+		return find->kind;
+	if ((row->mode & S_IFMT) != (find->st.st_mode & S_IFMT))
+		return LEVEL_CHANGED;
+	if (S_ISREG(row->mode) && row->state != FILE_RECEIVING &&
+	    (row->size != (uint64_t)find->st.st_size ||
+	     row->mtime_ns != timespec_ns(find->st.st_mtim)))
+		return LEVEL_CHANGED;
+	return row->ctime_ns == timespec_ns(find->st.st_ctim) ? LEVEL_SAME : LEVEL_TOUCHED;
+}
+
+int level_make_row(struct store *store, struct catalog *catalog, const struct level_find *find,
+		   struct level_row *ret_row)
+{
+	struct level_row row = { .row = row_of(find) };
+	struct level_find judged = *find;
+	int r = 0;
+
+	judged.kind = kind_of_row(find);
+	if (judged.kind != LEVEL_SAME && S_ISREG(find->st.st_mode))
+		r = make_file(store, catalog, &judged, &row);
+	if (r < 0) {
+		level_row_fini(&row);
+		return r;
+	}
+	*ret_row = row;
+	return 0;
+}
+
+struct names {
+	char **names; /* owned */
+	size_t count, room;
+};
+
+static int add_name(void *arg, const char *name, const struct node_row *row)
+{
+	struct names *names = arg;
+
+	(void)row;
+	if (names->count == names->room) {
+		size_t room = names->room ? names->room * 2 : 32;
+		char **moved = reallocarray(names->names, room, sizeof(*moved));
+
+		if (!moved)
+			return -ENOMEM;
+		names->names = moved;
+		names->room = room;
+	}
+	names->names[names->count] = strdup(name);
+	return names->names[names->count] ? (names->count++, 0) : -ENOMEM;
+}
+
+/* What the catalog thinks is in a folder that is no folder any more. */
+static int remove_children(struct catalog *catalog, uint64_t id)
+{
+	struct names names = { 0 };
+	int r = catalog_each_child(catalog, id, add_name, &names);
+
+	for (size_t i = 0; i < names.count; i++) {
+		if (r == 0)
+			r = catalog_remove_name(catalog, id, names.names[i]);
+		free(names.names[i]);
+	}
+	free(names.names);
+	return r;
+}
+
+int level_put_row(struct catalog *catalog, const struct level_find *find,
+		  const struct level_row *row)
+{
+	struct node_row put = row->row;
+	int r = 0;
+
+	if (find->has_row && S_ISDIR(find->row.mode) && !S_ISDIR(put.mode))
+		r = remove_children(catalog, find->id);
+	if (row->has_map)
+		put.state = FILE_RECEIVING; /* set_received goes on from there */
+	if (r == 0)
+		r = catalog_put_node(catalog, &put);
+	if (r == 0 && row->has_map)
+		r = catalog_set_received(catalog, put.id, put.generation, put.mtime_ns,
+					 put.ctime_ns, &row->map,
+					 row->has_digest ? &row->digest : NULL, 0);
+	if (r == 0 && find->kind == LEVEL_ADDED)
+		r = catalog_put_name(catalog, find->parent, find->name, put.id);
+	return r;
+}
+
+/* Removing ------------------------------------------------------------------------------ */
+
+struct removal {
+	struct catalog *catalog;
+	bool (*moved)(void *arg, uint64_t id);
+	void *arg;
+};
+
+/* Verified media that is gone is told, whoever took it. */
+static int tell_missing(void *arg, const char *path, const struct node_row *row)
+{
+	struct removal *removal = arg;
+	char hex[DIGEST_HEX_SIZE] = "";
+	struct content_row content;
+	struct event event = {
+		.actor = "leveller",
+		.path = path,
+		.event = "missing",
+		.digest = hex,
+		.detail = "it is not in the tree any more",
+	};
+	int r;
+
+	if (!S_ISREG(row->mode) || removal->moved(removal->arg, row->id))
+		return 0;
+	if (!file_state_is_verified(row->state) && row->state != FILE_DAMAGED)
+		return 0;
+	r = catalog_get_content(removal->catalog, row->content, &content);
+	if (r < 0)
+		return r;
+	if (r == 1) {
+		digest_hex(&content.digest, hex);
+		content_row_fini(&content);
+	}
+	return catalog_add_event(removal->catalog, &event);
+}
+
+int level_remove(struct catalog *catalog, const struct level_find *find,
+		 bool (*moved)(void *arg, uint64_t id), void *arg)
+{
+	struct removal removal = { .catalog = catalog, .moved = moved, .arg = arg };
+	int r = 0;
+
+	if (!moved(arg, find->id)) {
+		r = tell_missing(&removal, find->path, &find->row);
+		if (r == 0 && S_ISDIR(find->row.mode))
+			r = catalog_each_under(catalog, find->id, tell_missing, &removal);
+	}
+	return r == 0 ? catalog_remove_name(catalog, find->parent, find->name) : r;
+}

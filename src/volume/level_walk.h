@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Where tree and catalog differ: found here, judged by nobody. The leveller and fsck decide
+ * what to do. Inside volume/ only. No live files, no kernel: works on a store that is not mounted.
+ */
+#include "catalog/nodes.h"
+#include "store/residency.h"
+#include "store/store.h"
+
+enum level_kind {
+	LEVEL_SAME,
+	LEVEL_ADDED,   /* the tree has the name, the catalog has not, or with another inode */
+	LEVEL_CHANGED, /* another type, size or mtime */
+	LEVEL_TOUCHED, /* only mode or ctime differ */
+	LEVEL_MARKED,  /* the residency xattr says other than the catalog's state */
+	LEVEL_MISSING, /* the catalog has the name, the tree has not */
+};
+
+struct level_find {
+	enum level_kind kind;
+	uint64_t parent;
+	const char *name; /* borrowed, as is @path (relative to the tree) */
+	const char *path;
+	uint64_t id;    /* of what is there; LEVEL_MISSING: of what was */
+	struct stat st; /* not with LEVEL_MISSING */
+	bool has_row;
+	struct node_row row; /* the catalog's of @id, when @has_row */
+	bool replaces;       /* LEVEL_ADDED: the catalog has another inode under this name */
+};
+
+/* "added", "changed", ... Static. */
+const char *level_kind_name(enum level_kind kind);
+
+/* A value other than 0 stops the walk and is returned. */
+typedef int (*level_find_fn)(void *arg, const struct level_find *find);
+
+/*
+ * Every name, parents first. @fn hears of the differences only. *ret_nodes: names seen. Folders
+ * that cannot be read are an error; other file systems mounted inside are left out. -ECANCELED soon
+ * after *@stop became true (NULL: never).
+ */
+int level_walk(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
+	       level_find_fn fn, void *arg, uint64_t *ret_nodes);
+
+/*
+ * Look at one name again, now. LEVEL_SAME also when its folder is no longer at that path. Strings
+ * in *ret_find are those of @path.
+ */
+int level_look(struct store *store, struct catalog *catalog, uint64_t parent, const char *path,
+	       struct level_find *ret_find);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What people ask for about residency: evict, fetch, pin, unpin (volume/manage.h). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "volume/hydrate.h"
+#include "volume/keeper.h"
+
+/* A file or folder the verb is for. */
+struct target {
+	uint64_t id, size;
+	bool is_file;
+	char *path; /* owned */
+};
+
+/* Collected before anything is done: the catalog is not called back from its own walk. */
+struct targets {
+	struct target *list; /* owned */
+	size_t count, room;
+};
+
+static void targets_fini(struct targets *targets)
+{
+	for (size_t i = 0; i < targets->count; i++)
+		free(targets->list[i].path);
+	free(targets->list);
+}
+
+static int add_target(void *arg, const char *path, const struct node_row *row)
+{
+	struct targets *targets = arg;
+	struct target *target;
+
+	if (targets->count == targets->room) {
+		size_t room = targets->room ? targets->room * 2 : 64;
+		struct target *list = reallocarray(targets->list, room, sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		targets->list = list;
+		targets->room = room;
+	}
+	target = &targets->list[targets->count];
+	target->id = row->id;
+	target->size = row->size;
+	target->is_file = S_ISREG(row->mode);
+	target->path = strdup(path);
+	if (!target->path)
+		return -ENOMEM;
+	targets->count++;
+	return 0;
+}
+
+static int find_targets(struct volume *volume, const char *path, struct targets *targets)
+{
+	struct node_row row;
+	int r;
+
+	if (*path && !path_ok(path))
+		return -ENOENT;
+	r = catalog_barrier(volume->catalog);
+	if (r == 0)
+		r = catalog_lookup_path(volume->catalog, path, &row);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	if (S_ISREG(row.mode) || S_ISDIR(row.mode))
+		r = add_target(targets, path, &row);
+	if (r >= 0 && S_ISDIR(row.mode))
+		r = catalog_each_under(volume->catalog, row.id, add_target, targets);
+	return r < 0 ? r : 0;
+}
+
+static int fetch(struct volume *volume, uint64_t id)
+{
+	cleanup_with(live_put_slot) struct live *live = NULL;
+	int r = live_get(volume, id, -1, &live);
+
+	return r < 0 ? r : hydrate_all(live);
+}
+
+static int set_pin(struct volume *volume, uint64_t id, bool pinned)
+{
+	return catalog_set_flags(volume->catalog, id, pinned ? NODE_PINNED : 0,
+				 pinned ? 0 : NODE_PINNED);
+}
+
+/* 0 or the error; *ret_bytes: freed, or how large what is here now is. */
+static int act(struct volume *volume, enum residency_verb verb, const struct target *target,
+	       uint64_t *ret_bytes)
+{
+	int64_t freed;
+
+	*ret_bytes = target->is_file ? target->size : 0;
+	switch (verb) {
+	case RESIDENCY_EVICT:
+		*ret_bytes = 0;
+		freed = evict_file(volume, target->id);
+		if (freed < 0)
+			return (int)freed;
+		*ret_bytes = (uint64_t)freed;
+		return 0;
+	case RESIDENCY_FETCH:
+		return fetch(volume, target->id);
+	case RESIDENCY_PIN:
+	case RESIDENCY_UNPIN:
+		return set_pin(volume, target->id, verb == RESIDENCY_PIN);
+	default:
+		return -EINVAL;
+	}
+}
+
+int volume_residency(struct volume *volume, enum residency_verb verb, const char *path,
+		     volume_progress_fn progress, void *arg)
+{
+	cleanup_with(targets_fini) struct targets targets = { 0 };
+	bool is_pin = verb == RESIDENCY_PIN || verb == RESIDENCY_UNPIN;
+	int r;
+
+	r = find_targets(volume, path, &targets);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < targets.count; i++) {
+		const struct target *target = &targets.list[i];
+		uint64_t bytes;
+		int error;
+
+		/* Folders take a pin too: it says what is to happen to files that come later. */
+		if (!target->is_file && !is_pin)
+			continue;
+		error = act(volume, verb, target, &bytes);
+		r = target->is_file ? progress(arg, target->path, bytes, error) : 0;
+		if (r != 0)
+			return r;
+	}
+	r = catalog_barrier(volume->catalog);
+	keeper_wake(volume->keeper);
+	return r;
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volume/level.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "catalog/contents.h"
+#include "catalog/events.h"
+#include "store/residency.h"
+#include "test.h"
+#include "util/clock.h"
+#include "util/io.h"
+
+/* A store, its catalog, and what the last pass told. */
+struct site {
+	struct scratch *scratch;
+	struct store *store;
+	struct catalog *catalog;
+	char told[4096];
+};
+
+static void begin(struct site *site)
+{
+	struct store_identity identity = { .site_name = "cart" };
+	char *file;
+
+	*site = (struct site){ .scratch = scratch_new() };
+	check_int(store_create(scratch_file(site->scratch, "s"), &identity, NULL), 0);
+	check_int(store_open(scratch_file(site->scratch, "s"), STORE_LOCK, &site->store), 0);
+	file = store_file(site->store, "catalog.db");
+	check_int(catalog_open(file, site->store->site_uuid, CATALOG_CREATE, &site->catalog), 0);
+	free(file);
+}
+
+static void end(struct site *site)
+{
+	catalog_close(site->catalog);
+	store_close(site->store);
+	scratch_free(site->scratch);
+}
+
+static void hear(void *arg, const char *what, const char *path)
+{
+	struct site *site = arg;
+	size_t used = strlen(site->told);
+
+	(void)snprintf(site->told + used, sizeof(site->told) - used, "%s %s\n", what, path);
+}
+
+static struct level_report pass(struct site *site, enum level_flags flags)
+{
+	struct level_report report;
+
+	site->told[0] = '\0';
+	check_int(level_tree(site->store, site->catalog, flags, NULL, hear, site, &report), 0);
+	return report;
+}
+
+static int tree_fd(struct site *site)
+{
+	static int fd = -1;
+
+	if (fd >= 0)
+		(void)close(fd);
+	fd = store_open_path(site->store, "", O_RDONLY | O_DIRECTORY, 0);
+	check(fd >= 0);
+	return fd;
+}
+
+static void put_file(struct site *site, const char *path, const char *text)
+{
+	int fd = openat(tree_fd(site), path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	check(fd >= 0);
+	check_int(write_at(fd, text, strlen(text), 0), 0);
+	check_int(close(fd), 0);
+}
+
+static struct node_row row_at(struct site *site, const char *path)
+{
+	struct node_row row;
+
+	check_int(catalog_barrier(site->catalog), 0);
+	check_int(catalog_lookup_path(site->catalog, path, &row), 1);
+	return row;
+}
+
+/* As if it had been received, read back and stored. */
+static struct node_row make_stored(struct site *site, const char *path, const char *text)
+{
+	struct copy_row copy = { .tier = 1, .key = (char *)path };
+	struct digest digest;
+	struct blockmap map;
+	struct node_row row = row_at(site, path);
+
+	digest_of(text, strlen(text), &digest);
+	check_int(blockmap_init(&map, strlen(text)), 0);
+	map.hash[0] = block_hash(text, strlen(text));
+	check_int(catalog_set_received(site->catalog, row.id, row.generation, row.mtime_ns,
+				       row.ctime_ns, &map, &digest, STEP_WAIT),
+		  0);
+	check_int(catalog_set_verified(site->catalog, row.id, row.generation, &digest, &map,
+				       STEP_WAIT),
+		  0);
+	blockmap_fini(&map);
+	row = row_at(site, path);
+	copy.content = row.content;
+	copy.digest = digest;
+	check_int(catalog_set_stored(site->catalog, row.id, row.generation, &copy), 0);
+	row = row_at(site, path);
+	check_int(row.state, FILE_STORED);
+	return row;
+}
+
+static int count_event(void *arg, const struct event *event)
+{
+	size_t *count = arg;
+
+	*count += strcmp(event->event, "missing") == 0;
+	return 0;
+}
+
+static size_t missing_events(struct site *site)
+{
+	size_t count = 0;
+
+	check_int(catalog_each_event(site->catalog, EVENTS_OLDEST_FIRST, 0, 0, count_event, &count),
+		  0);
+	return count;
+}
+
+TEST(an_empty_catalog_learns_the_tree)
+{
+	struct site site;
+	struct level_report report;
+
+	begin(&site);
+	check_int(mkdirat(tree_fd(&site), "a", 0755), 0);
+	put_file(&site, "a/one", "1");
+	put_file(&site, "two", "22");
+	check_int(symlinkat("two", tree_fd(&site), "link"), 0);
+	check_int(linkat(tree_fd(&site), "two", tree_fd(&site), "three", 0), 0);
+	report = pass(&site, 0);
+	check_int(report.added, 5);
+	check_int(report.nodes, 5);
+	report = pass(&site, LEVEL_FIX);
+	check_int(report.added + report.renamed, 5);
+	report = pass(&site, 0);
+	check_str(site.told, "");
+	check_int(row_at(&site, "a/one").state, FILE_RECEIVING);
+	check(row_at(&site, "a/one").generation > 0);
+	check_int(row_at(&site, "two").id, row_at(&site, "three").id);
+	check_int(row_at(&site, "link").state, 0);
+	end(&site);
+}
+
+TEST(a_pass_without_fix_changes_nothing)
+{
+	struct site site;
+
+	begin(&site);
+	put_file(&site, "f", "1");
+	(void)pass(&site, 0);
+	check_str(site.told, "added f\n");
+	(void)pass(&site, 0);
+	check_str(site.told, "added f\n");
+	end(&site);
+}
+
+TEST(changed_bytes_are_received_again)
+{
+	struct site site;
+	struct node_row old, row;
+
+	begin(&site);
+	put_file(&site, "f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	old = make_stored(&site, "f", "abc");
+	put_file(&site, "f", "abcdef");
+	(void)pass(&site, LEVEL_FIX);
+	check_str(site.told, "changed f\n");
+	row = row_at(&site, "f");
+	check_int(row.state, FILE_RECEIVING);
+	check_int(row.size, 6);
+	check_int(row.content, 0);
+	check(row.generation > old.generation);
+	end(&site);
+}
+
+TEST(touched_bytes_are_verified_against_what_is_known)
+{
+	struct site site;
+	struct node_row old, row;
+	struct blockmap map;
+	struct digest digest, expected;
+	bool has_digest;
+
+	begin(&site);
+	put_file(&site, "f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	old = make_stored(&site, "f", "abc");
+	check_int(fchmodat(tree_fd(&site), "f", 0600, 0), 0);
+	(void)pass(&site, LEVEL_FIX);
+	check_str(site.told, "touched f\n");
+	row = row_at(&site, "f");
+	check_int(row.state, FILE_RECEIVED);
+	check(row.generation > old.generation);
+	check_int(row.mode & 07777, 0600);
+	check_int(catalog_get_received(site.catalog, row.id, row.generation, &map, &digest,
+				       &has_digest),
+		  1);
+	check_int(map.size, 3);
+	digest_of("abc", 3, &expected);
+	check(has_digest && digest_equal(&digest, &expected));
+	blockmap_fini(&map);
+	(void)pass(&site, LEVEL_FIX);
+	check_str(site.told, "");
+	end(&site);
+}
+
+TEST(a_folder_that_moved_takes_what_is_below_with_it)
+{
+	struct site site;
+	struct node_row old, row;
+	int fd;
+
+	begin(&site);
+	fd = tree_fd(&site);
+	check_int(mkdirat(fd, "a", 0755), 0);
+	put_file(&site, "a/f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	old = make_stored(&site, "a/f", "abc");
+	fd = tree_fd(&site);
+	check_int(renameat(fd, "a", fd, "z"), 0);
+	(void)pass(&site, LEVEL_FIX);
+	check_str(site.told, "missing a\nrenamed z\n");
+	row = row_at(&site, "z/f");
+	check_int(row.id, old.id);
+	check_int(row.state, FILE_STORED);
+	check_int(row.generation, old.generation);
+	check_int(missing_events(&site), 0);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	end(&site);
+}
+
+TEST(verified_media_that_is_gone_is_told)
+{
+	struct site site;
+	struct node_row row;
+	int fd;
+
+	begin(&site);
+	check_int(mkdirat(tree_fd(&site), "a", 0755), 0);
+	put_file(&site, "a/f", "abc");
+	put_file(&site, "a/unverified", "x");
+	(void)pass(&site, LEVEL_FIX);
+	(void)make_stored(&site, "a/f", "abc");
+	fd = tree_fd(&site);
+	check_int(unlinkat(fd, "a/f", 0), 0);
+	check_int(unlinkat(fd, "a/unverified", 0), 0);
+	check_int(unlinkat(fd, "a", AT_REMOVEDIR), 0);
+	(void)pass(&site, LEVEL_FIX);
+	check_str(site.told, "missing a\n");
+	check_int(missing_events(&site), 1);
+	check_int(catalog_lookup_path(site.catalog, "a", &row), 0);
+	check_int(catalog_lookup_path(site.catalog, "a/f", &row), 0);
+	end(&site);
+}
+
+TEST(another_inode_under_a_name_is_another_file)
+{
+	struct site site;
+	struct node_row old, row;
+	int fd;
+
+	begin(&site);
+	put_file(&site, "f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	old = make_stored(&site, "f", "abc");
+	put_file(&site, "g", "other");
+	fd = tree_fd(&site);
+	check_int(renameat(fd, "g", fd, "f"), 0);
+	(void)pass(&site, LEVEL_FIX);
+	row = row_at(&site, "f");
+	check(row.id != old.id);
+	check_int(row.state, FILE_RECEIVING);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	end(&site);
+}
+
+/* @path gets a residency xattr with no block resident. */
+static void mark_absent(struct site *site, const char *path, const char *text)
+{
+	int fd = store_open_path(site->store, path, O_RDWR, 0);
+	struct residency residency;
+	struct digest digest;
+
+	digest_of(text, strlen(text), &digest);
+	residency_init(&residency, strlen(text), &digest);
+	check_int(residency_write(fd, &residency), 0);
+	check_int(ftruncate(fd, 0), 0);
+	check_int(ftruncate(fd, (off_t)strlen(text)), 0);
+	check_int(close(fd), 0);
+}
+
+TEST(holes_that_are_marked_are_never_received)
+{
+	struct site site;
+	struct node_row old, row;
+
+	begin(&site);
+	put_file(&site, "f", "abc");
+	put_file(&site, "strange", "xyz");
+	(void)pass(&site, LEVEL_FIX);
+	old = make_stored(&site, "f", "abc");
+	/* Evicted, and the catalog never heard of it; or placed, and the content is unknown. */
+	mark_absent(&site, "f", "abc");
+	mark_absent(&site, "strange", "xyz");
+	(void)pass(&site, LEVEL_FIX);
+	row = row_at(&site, "f");
+	check_int(row.state, FILE_EVICTED);
+	check_int(row.content, old.content);
+	check_int(row.resident_bytes, 0);
+	row = row_at(&site, "strange");
+	check_int(row.state, FILE_DAMAGED);
+	check_int(row.error, -EUCLEAN);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	end(&site);
+}
+
+TEST(a_lost_mark_comes_back_before_a_hole_is_read)
+{
+	struct site site;
+	struct residency residency;
+	struct node_row row;
+	int fd;
+
+	begin(&site);
+	put_file(&site, "f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	(void)make_stored(&site, "f", "abc");
+	mark_absent(&site, "f", "abc");
+	(void)pass(&site, LEVEL_FIX);
+	check_int(row_at(&site, "f").state, FILE_EVICTED);
+	fd = store_open_path(site.store, "f", O_RDWR, 0);
+	check_int(residency_remove(fd), 0);
+	(void)pass(&site, 0);
+	check_str(site.told, "marked f\n");
+	(void)pass(&site, LEVEL_FIX);
+	check_int(residency_read(fd, &residency), 1);
+	check_int(residency_bytes(&residency), 0);
+	row = row_at(&site, "f");
+	check_int(row.state, FILE_EVICTED);
+	check_int(row.resident_bytes, 0);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	check_int(close(fd), 0);
+	end(&site);
+}
+
+TEST(names_of_ours_and_stop_are_respected)
+{
+	struct site site;
+	struct level_report report;
+	_Atomic bool stop = true;
+
+	begin(&site);
+	put_file(&site, ".mediafs-tmp", "1");
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	check_int(level_tree(site.store, site.catalog, 0, &stop, NULL, NULL, &report), -ECANCELED);
+	end(&site);
+}
