@@ -166,7 +166,7 @@ static void close_writer(struct catalog *catalog)
 
 	if (catalog->writer.error || db_exec(db, "PRAGMA synchronous = FULL") < 0)
 		return;
-	if (mark_clean(db, "yes") < 0)
+	if (mark_clean(db, catalog->keep_unclean ? "no" : "yes") < 0)
 		return;
 	/* Should another process read, it does the same when it closes. */
 	(void)sqlite3_busy_timeout(db->sqlite, 100);
@@ -187,6 +187,11 @@ void catalog_close(struct catalog *catalog)
 bool catalog_was_unclean(const struct catalog *catalog)
 {
 	return catalog->unclean;
+}
+
+void catalog_keep_unclean(struct catalog *catalog, bool unclean)
+{
+	catalog->keep_unclean = unclean;
 }
 
 static int apply_nothing(struct db *db, struct step *step)

@@ -45,6 +45,9 @@ void catalog_close(struct catalog *catalog);
 /* True when the last user of the database did not reach catalog_close(). */
 bool catalog_was_unclean(const struct catalog *catalog);
 
+/* @unclean: catalog_close() leaves it marked so, because it was not brought level with the tree. */
+void catalog_keep_unclean(struct catalog *catalog, bool unclean);
+
 int catalog_barrier(struct catalog *catalog);
 int catalog_flush(struct catalog *catalog); /* barrier, then durable (WAL synced) */
 int catalog_error(struct catalog *catalog); /* sticky failure of the writer, 0 if none */

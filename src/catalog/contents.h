@@ -107,6 +107,10 @@ int catalog_find_content(struct catalog *catalog, uint64_t size, const struct di
 int catalog_put_tier(struct catalog *catalog, const char *name, const char *url,
 		     uint32_t *ret_tier);
 
+/* The same without making it: 1 found, 0 not. */
+int catalog_find_tier(struct catalog *catalog, const char *name, const char *url,
+		      uint32_t *ret_tier);
+
 /* Insert or replace by (content, tier). -ENOENT no such content, -EBADMSG a digest that is not
  * the content's in a copy that is not bad. */
 int catalog_put_copy(struct catalog *catalog, const struct copy_row *row, enum step_flags flags);

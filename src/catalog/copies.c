@@ -63,6 +63,24 @@ static int apply_put_tier(struct db *db, struct step *step)
 	return r;
 }
 
+int catalog_find_tier(struct catalog *catalog, const char *name, const char *url,
+		      uint32_t *ret_tier)
+{
+	cleanup_reader struct db *db = NULL;
+	cleanup_query struct query query = { 0 };
+	int r = reader_take(catalog, &db);
+
+	if (r < 0)
+		return r;
+	query = query_start(db, &sql_find_tier);
+	query_text(&query, name);
+	query_text(&query, url);
+	r = query_row(&query);
+	if (r > 0)
+		*ret_tier = (uint32_t)query_get_int(&query, 0);
+	return r;
+}
+
 int catalog_put_tier(struct catalog *catalog, const char *name, const char *url, uint32_t *ret_tier)
 {
 	size_t name_bytes = strlen(name) + 1, url_bytes = strlen(url) + 1;

@@ -202,6 +202,8 @@ struct catalog {
 	enum db_flags reader_flags;
 	bool unclean;
 
+	_Atomic bool keep_unclean; /* when it closes */
+
 	struct writer writer;
 
 	/* Only the writer thread, once it runs. */

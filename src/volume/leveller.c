@@ -139,8 +139,12 @@ static void *leveller_main(void *arg)
 	struct level_pass *pass = &leveller->pass;
 	const struct level_report *report = &pass->report;
 	int64_t start_ns = monotonic_ns();
-	int r = level_pass_run(pass);
+	int r;
 
+	/* Ended too early: the next start goes on. */
+	catalog_keep_unclean(pass->catalog, true);
+	r = level_pass_run(pass);
+	catalog_keep_unclean(pass->catalog, r < 0);
 	if (r == 0)
 		log_info("catalog level with the tree after %lld ms: %llu names, %llu added, "
 			 "%llu renamed, %llu changed, %llu touched, %llu missing",

@@ -381,3 +381,16 @@ TEST(a_copy_with_another_digest_is_refused)
 	check_int(catalog_put_copy(catalog, &copy, STEP_WAIT), -ENOENT);
 	check_int(state_of(catalog, 10), FILE_VERIFIED);
 }
+
+TEST(a_tier_is_found_by_name_and_url_and_not_made)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	uint32_t tier, found;
+
+	check_int(catalog_find_tier(catalog, "nas", "file:///nas", &found), 0);
+	check_int(catalog_put_tier(catalog, "nas", "file:///nas", &tier), 0);
+	check_int(catalog_find_tier(catalog, "nas", "file:///nas", &found), 1);
+	check_int(found, tier);
+	check_int(catalog_find_tier(catalog, "nas", "file:///other", &found), 0);
+}

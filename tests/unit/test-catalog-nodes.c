@@ -482,3 +482,18 @@ TEST(extended_attributes_go_with_their_node)
 	check_int(catalog_get_xattr(catalog, 10, "user.b", &value, &size), 0);
 	check_int(catalog_get_xattr(catalog, 99, "user.a", &value, &size), 0);
 }
+
+TEST(a_catalog_that_is_not_level_stays_marked_when_it_closes)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+
+	catalog_keep_unclean(catalog, true);
+	catalog_close(catalog);
+	catalog = open_catalog(dir);
+	check(catalog_was_unclean(catalog));
+	catalog_close(catalog);
+	catalog = open_catalog(dir);
+	check(!catalog_was_unclean(catalog));
+	catalog_close(catalog);
+}
