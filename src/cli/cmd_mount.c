@@ -44,26 +44,31 @@ static int check_store(struct cli *cli, const char *path)
 	return r < 0 ? cli_fail_errno(cli, r, "%s/mediafs.conf", path) : 0;
 }
 
-/* Two daemons on one store, or a second mount on one place, are refused by name. */
+/*
+ * Two daemons on one store, or a second mount on one place, are refused by name. What a dead
+ * daemon left behind is cleared by fs_run().
+ */
 static int check_free(struct cli *cli, const struct fs_options *options)
 {
 	cleanup_with(mounts_fini_slot) struct mounts mounts = { 0 };
+	pid_t pid = store_locked_by(options->store);
+	const struct mount_entry *mount;
 	int r = mounts_read(&mounts);
-	pid_t pid;
 
 	if (r < 0)
 		return cli_fail_errno(cli, r, "cannot look for mounts");
-	for (size_t i = 0; i < mounts.count; i++) {
-		if (strcmp(mounts.list[i].store, options->store) == 0)
+	for (size_t i = mounts.count; i-- > 0;) {
+		mount = &mounts.list[i];
+		if (pid > 0 && strcmp(mount->store, options->store) == 0)
 			return cli_fail(cli, MEDIAFS_EXIT_BUSY, "%s is mounted already, on %s",
-					options->store, mounts.list[i].mountpoint);
-		if (strcmp(mounts.list[i].mountpoint, options->mountpoint) == 0)
+					options->store, mount->mountpoint);
+		if (strcmp(mount->mountpoint, options->mountpoint) == 0 &&
+		    store_locked_by(mount->store) > 0)
 			return cli_fail(cli, MEDIAFS_EXIT_BUSY,
 					"on %s the store %s is mounted already: unmount it, or "
 					"name another mount point",
-					options->mountpoint, mounts.list[i].store);
+					options->mountpoint, mount->store);
 	}
-	pid = store_locked_by(options->store);
 	if (pid > 0)
 		return cli_fail(cli, MEDIAFS_EXIT_BUSY, "%s is in use by process %d",
 				options->store, (int)pid);
@@ -83,9 +88,7 @@ static int check_mountpoint(struct cli *cli, const struct fs_options *options)
 	struct stat st;
 
 	if (stat(place, &st) < 0 && errno == ENOTCONN)
-		return cli_fail(cli, MEDIAFS_EXIT_BUSY,
-				"%s is the mount point of a daemon that died: mediafs umount %s",
-				place, place);
+		return 0; /* of a daemon that died */
 	if (stat(place, &st) < 0)
 		return cli_fail_errno(cli, -errno, "the mount point %s", place);
 	if (!S_ISDIR(st.st_mode))
@@ -149,12 +152,15 @@ static int prepare(struct cli *cli, const char *store, const char *mountpoint,
 static int run(struct cli *cli)
 {
 	struct fs_options options = { 0 };
+	pid_t self = getpid();
 	int code = prepare(cli, cli->options.args[0], cli->options.args[1], &options);
 
 	if (code == 0) {
 		code = fs_run(&options);
-		/* Why was logged where it happened. */
-		if (code)
+		/* Why was logged where it happened; the daemon in the background comes here too. */
+		if (getpid() != self)
+			code = code ? MEDIAFS_EXIT_FAILED : MEDIAFS_EXIT_OK;
+		else if (code)
 			code = cli_fail(cli, MEDIAFS_EXIT_FAILED, "%s was not mounted on %s",
 					options.store, options.mountpoint);
 		else if (cli->json && !options.foreground)

@@ -38,6 +38,7 @@ int limit_init(struct limit_timer *timer, struct volume *volume)
 	int r;
 
 	*timer = (struct limit_timer){ .volume = volume };
+	mutex_init(&timer->lock, 5);
 	r = catalog_get_meta(volume_catalog(volume), META_KEY, &text);
 	if (r < 0)
 		return r;
@@ -46,8 +47,14 @@ int limit_init(struct limit_timer *timer, struct volume *volume)
 	return 0;
 }
 
+void limit_fini(struct limit_timer *timer)
+{
+	if (timer->volume)
+		mutex_fini(&timer->lock);
+}
+
 /* What to go back to: of the limit that runs already, if one does. */
-static int rate_before(struct limit_timer *timer, char **ret_rate)
+static int rate_before_locked(struct limit_timer *timer, char **ret_rate)
 {
 	cleanup_free char *text = NULL;
 	const char *rate;
@@ -66,38 +73,60 @@ static int rate_before(struct limit_timer *timer, char **ret_rate)
 	return volume_get_setting(timer->volume, LIMIT_KEY, ret_rate);
 }
 
-int limit_set(struct limit_timer *timer, const char *rate, int64_t for_ns, char **ret_message)
-{
-	cleanup_free char *before = NULL;
-	cleanup_free char *meta = NULL;
-	int64_t until_ns = realtime_ns() + for_ns;
-	int r;
-
-	if (for_ns <= 0) {
-		r = volume_set_setting(timer->volume, LIMIT_KEY, rate, ret_message);
-		return r < 0 ? r : limit_forget(timer);
-	}
-	r = rate_before(timer, &before);
-	if (r < 0)
-		return r;
-	if (asprintf(&meta, "%" PRId64 " %s", until_ns, before) < 0)
-		return -ENOMEM;
-	r = volume_set_setting(timer->volume, LIMIT_KEY, rate, ret_message);
-	if (r < 0)
-		return r;
-	r = catalog_set_meta(volume_catalog(timer->volume), META_KEY, meta);
-	if (r < 0)
-		return r;
-	timer->until_ns = until_ns;
-	return catalog_flush(volume_catalog(timer->volume));
-}
-
-int limit_forget(struct limit_timer *timer)
+static int forget_locked(struct limit_timer *timer)
 {
 	if (timer->until_ns == 0)
 		return 0;
 	timer->until_ns = 0;
 	return catalog_set_meta(volume_catalog(timer->volume), META_KEY, "");
+}
+
+int limit_forget(struct limit_timer *timer)
+{
+	scoped_lock(&timer->lock);
+	return forget_locked(timer);
+}
+
+/* Durable before the setting changes: a limit that nobody ends would last for ever. */
+static int remember_locked(struct limit_timer *timer, int64_t until_ns, const char *rate)
+{
+	struct catalog *catalog = volume_catalog(timer->volume);
+	cleanup_free char *meta = NULL;
+	int r;
+
+	if (until_ns == 0)
+		return forget_locked(timer);
+	if (asprintf(&meta, "%" PRId64 " %s", until_ns, rate) < 0)
+		return -ENOMEM;
+	r = catalog_set_meta(catalog, META_KEY, meta);
+	if (r == 0)
+		r = catalog_flush(catalog);
+	if (r == 0)
+		timer->until_ns = until_ns;
+	return r;
+}
+
+int limit_set(struct limit_timer *timer, const char *rate, int64_t for_ns, char **ret_message)
+{
+	cleanup_free char *before = NULL;
+	int64_t until_before_ns;
+	int r;
+
+	scoped_lock(&timer->lock);
+	if (for_ns <= 0) {
+		r = volume_set_setting(timer->volume, LIMIT_KEY, rate, ret_message);
+		return r < 0 ? r : forget_locked(timer);
+	}
+	until_before_ns = timer->until_ns;
+	r = rate_before_locked(timer, &before);
+	if (r == 0)
+		r = remember_locked(timer, realtime_ns() + for_ns, before);
+	if (r < 0)
+		return r;
+	r = volume_set_setting(timer->volume, LIMIT_KEY, rate, ret_message);
+	if (r < 0)
+		(void)remember_locked(timer, until_before_ns, before); /* the first error tells */
+	return r;
 }
 
 void limit_tick(struct limit_timer *timer)
@@ -106,16 +135,15 @@ void limit_tick(struct limit_timer *timer)
 	cleanup_free char *message = NULL;
 	int r;
 
+	scoped_lock(&timer->lock);
 	if (timer->until_ns == 0 || realtime_ns() < timer->until_ns)
 		return;
-	r = catalog_barrier(volume_catalog(timer->volume));
-	if (r == 0)
-		r = rate_before(timer, &before);
+	r = rate_before_locked(timer, &before);
 	if (r == 0)
 		r = volume_set_setting(timer->volume, LIMIT_KEY, before, &message);
 	if (r < 0)
 		log_error_errno(r, "cannot end the rate limit: set transfer.limit by hand");
 	else
 		log_info("the rate limit ended, transfer.limit is %s again", before);
-	(void)limit_forget(timer); /* its failure is the catalog's, which tells it itself */
+	(void)forget_locked(timer);
 }

@@ -14,11 +14,18 @@ struct volume;
 struct limit_timer {
 	struct volume *volume; /* borrowed, outlives us */
 
-	_Atomic int64_t until_ns; /* realtime; 0: nothing to end */
+	/*
+	 * Rank 5; held over the change of the setting and of what the catalog remembers: both
+	 * happen at a person's pace, and must not cross.
+	 */
+	struct mutex lock;
+
+	_Atomic int64_t until_ns; /* realtime; 0: nothing to end. Written with the lock held */
 };
 
 /* Take up what the catalog remembers. */
 int limit_init(struct limit_timer *timer, struct volume *volume);
+void limit_fini(struct limit_timer *timer);
 
 /* Limit to @rate now; with @for_ns > 0 the limit of before comes back then. As settings_set_text().
  */

@@ -334,6 +334,7 @@ void control_stop(struct control *control)
 		(void)close(control->wake_fd);
 	if (control->run_fd >= 0)
 		(void)close(control->run_fd);
+	limit_fini(&control->limit);
 	mutex_fini(&control->lock);
 	free(control);
 }

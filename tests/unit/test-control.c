@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/client.h"
+#include "control/protocol.h"
+#include "mediafs/exit.h"
+#include "store/store.h"
+#include "test.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/thread.h"
+#include "volume/manage.h"
+
+/* A volume that has a store and a catalog, and does what the test says. */
+struct volume {
+	struct store *store;
+	struct catalog *catalog;
+	_Atomic int residency_calls;
+	_Atomic bool residency_endless; /* until its asker or the server stops it */
+	struct mutex lock;              /* guards limit */
+	char limit[32];
+};
+
+struct store *volume_store(struct volume *volume)
+{
+	return volume->store;
+}
+
+struct catalog *volume_catalog(struct volume *volume)
+{
+	return volume->catalog;
+}
+
+int volume_barrier(struct volume *volume)
+{
+	return catalog_barrier(volume->catalog);
+}
+
+int volume_get_status(struct volume *volume, struct volume_status *ret_status)
+{
+	*ret_status = (struct volume_status){ .uploaded_eta_ns = -1 };
+	return catalog_get_totals(volume->catalog, &ret_status->totals);
+}
+
+int volume_set_setting(struct volume *volume, const char *key, const char *value,
+		       char **ret_message)
+{
+	if (strcmp(key, "transfer.limit") != 0)
+		return -ENOENT;
+	if (strcmp(value, "bad") == 0) {
+		*ret_message = strdup("bad is bad");
+		return -EINVAL;
+	}
+	scoped_lock(&volume->lock);
+	(void)snprintf(volume->limit, sizeof(volume->limit), "%s", value);
+	return 0;
+}
+
+int volume_get_setting(struct volume *volume, const char *key, char **ret_value)
+{
+	if (strcmp(key, "transfer.limit") != 0)
+		return -ENOENT;
+	scoped_lock(&volume->lock);
+	*ret_value = strdup(volume->limit);
+	return *ret_value ? 0 : -ENOMEM;
+}
+
+int volume_residency(struct volume *volume, enum residency_verb verb, const char *path,
+		     volume_progress_fn progress, void *arg)
+{
+	int r = progress(arg, path, verb == RESIDENCY_EVICT ? 7 : 0, 0);
+
+	volume->residency_calls++;
+	while (r == 0 && volume->residency_endless)
+		r = progress(arg, "x", 1, 0);
+	return r ? r : progress(arg, "busy", 0, -EBUSY);
+}
+
+void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
+		  const char *digest, const char *detail)
+{
+	const struct event row = {
+		.actor = actor, .event = event, .path = path, .digest = digest, .detail = detail
+	};
+
+	(void)catalog_add_event(volume->catalog, &row);
+}
+
+struct fixture {
+	struct scratch *scratch;
+	const char *path; /* of the store */
+	struct volume volume;
+	struct control *control;
+};
+
+static void setup(struct fixture *fixture)
+{
+	const struct store_identity identity = { "cart", NULL, false };
+	cleanup_free char *file = NULL;
+
+	*fixture = (struct fixture){ .scratch = scratch_new(), .volume = { .limit = "0" } };
+	mutex_init(&fixture->volume.lock, 90);
+	fixture->path = scratch_file(fixture->scratch, "store");
+	check_int(store_create(fixture->path, &identity, NULL), 0);
+	check_int(store_open(fixture->path, 0, &fixture->volume.store), 0);
+	file = store_file(fixture->volume.store, "catalog.db");
+	check_int(catalog_open(file, fixture->volume.store->site_uuid, CATALOG_CREATE,
+			       &fixture->volume.catalog),
+		  0);
+	check_int(control_start(&fixture->volume, &fixture->control), 0);
+}
+
+static void teardown(struct fixture *fixture)
+{
+	control_stop(fixture->control);
+	catalog_close(fixture->volume.catalog);
+	store_close(fixture->volume.store);
+	mutex_fini(&fixture->volume.lock);
+	scratch_free(fixture->scratch);
+}
+
+static int connect_raw(const char *store)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/control", store);
+	check_int(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* All until the server closes, or one line. */
+static const char *receive_line(int fd)
+{
+	static char text[4096];
+	size_t used = 0;
+
+	while (used + 1 < sizeof(text) && recv(fd, text + used, 1, 0) == 1) {
+		if (text[used++] == '\n')
+			break;
+	}
+	text[used] = '\0';
+	return text;
+}
+
+static json_t *ask(const char *store, json_t *request)
+{
+	cleanup_with(client_close_slot) struct client *client = NULL;
+	json_t *final = NULL;
+
+	check_int(client_open(store, &client), 0);
+	check(client_is_live(client));
+	check_int(client_call(client, request, 10000, NULL, NULL, &final), 0);
+	return final;
+}
+
+TEST(the_socket_is_the_owners_alone)
+{
+	struct fixture fixture;
+	struct stat st;
+	char path[4096];
+
+	setup(&fixture);
+	(void)snprintf(path, sizeof(path), "%s/run/control", fixture.path);
+	check_int(stat(path, &st), 0);
+	check_int(st.st_mode & 07777, 0600);
+	control_stop(fixture.control);
+	fixture.control = NULL;
+	check_int(stat(path, &st), -1);
+	teardown(&fixture);
+}
+
+TEST(a_dead_socket_is_replaced)
+{
+	struct fixture fixture;
+	cleanup_json json_t *final = NULL;
+	char path[4096];
+	int fd;
+
+	setup(&fixture);
+	control_stop(fixture.control);
+	(void)snprintf(path, sizeof(path), "%s/run/control", fixture.path);
+	fd = open(path, O_WRONLY | O_CREAT, 0644);
+	check(fd >= 0 && close(fd) == 0);
+	check_int(control_start(&fixture.volume, &fixture.control), 0);
+	final = ask(fixture.path, json_pack("{s:s}", "request", "ping"));
+	check_int(json_int_or(final, "code", -1), 0);
+	check_str(json_string_or(final, "site", ""), "cart");
+	teardown(&fixture);
+}
+
+TEST(daemon_and_catalog_give_one_answer)
+{
+	cleanup_json json_t *live = NULL;
+	cleanup_json json_t *offline = NULL;
+	cleanup_with(client_close_slot) struct client *client = NULL;
+	struct fixture fixture;
+
+	setup(&fixture);
+	live = ask(fixture.path, json_pack("{s:s}", "request", "status"));
+	check_int(json_int_or(live, "code", -1), 0);
+	check(json_is_true(json_object_get(live, "mounted")));
+	check_int(client_open(fixture.path, &client), 0);
+	check_int(client_go_offline(client), 0);
+	check(!client_is_live(client));
+	check_int(client_call(client, json_pack("{s:s}", "request", "status"), 0, NULL, NULL,
+			      &offline),
+		  0);
+	check(json_is_false(json_object_get(offline, "mounted")));
+	check(json_equal(json_object_get(live, "states"), json_object_get(offline, "states")));
+	teardown(&fixture);
+}
+
+TEST(wrong_requests_get_an_error_and_the_connection_lives_on)
+{
+	static const struct {
+		const char *line, *error;
+	} cases[] = {
+		{ "nonsense", "EINVAL" },
+		{ "{\"request\":\"nope\"}", "EOPNOTSUPP" },
+		{ "{\"request\":\"ls\",\"path\":\"../etc\"}", "EINVAL" },
+		{ "{\"request\":\"ls\",\"path\":\"absent\"}", "ENOENT" },
+		{ "{\"request\":\"residency\",\"path\":\"\",\"verb\":\"eat\"}", "EINVAL" },
+		{ "{\"request\":\"config-set\",\"key\":\"transfer.limit\"}", "EINVAL" },
+		{ "{\"request\":\"config-set\",\"key\":\"x\",\"value\":\"y\"}", "ENOENT" },
+		{ "{\"request\":\"log\",\"count\":0}", "EINVAL" },
+		{ "{\"request\":\"limit\",\"rate\":\"1M\",\"for_ns\":-1}", "EINVAL" },
+		{ "{\"request\":\"pending\",\"goal\":\"eaten\"}", "EINVAL" },
+	};
+	struct fixture fixture;
+	int fd;
+
+	setup(&fixture);
+	fd = connect_raw(fixture.path);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		cleanup_json json_t *answer = NULL;
+
+		check_int(send(fd, cases[i].line, strlen(cases[i].line), 0),
+			  (ssize_t)strlen(cases[i].line));
+		check_int(send(fd, "\n", 1, 0), 1);
+		answer = json_loads(receive_line(fd), 0, NULL);
+		check_str(json_string_or(answer, "errno", ""), cases[i].error);
+		check(json_is_true(json_object_get(answer, "done")));
+		check(json_int_or(answer, "code", 0) != 0);
+	}
+	check_int(close(fd), 0);
+	teardown(&fixture);
+}
+
+TEST(a_line_too_long_ends_the_connection)
+{
+	cleanup_json json_t *answer = NULL;
+	struct fixture fixture;
+	char piece[4096];
+	int fd;
+
+	setup(&fixture);
+	fd = connect_raw(fixture.path);
+	memset(piece, 'a', sizeof(piece));
+	for (size_t sent = 0; sent <= REQUEST_MAX_BYTES + 1; sent += sizeof(piece)) {
+		if (send(fd, piece, sizeof(piece), MSG_NOSIGNAL) < 0)
+			break;
+	}
+	answer = json_loads(receive_line(fd), 0, NULL);
+	check_str(json_string_or(answer, "errno", ""), "EMSGSIZE");
+	check_int(close(fd), 0);
+	teardown(&fixture);
+}
+
+TEST(silent_and_half_sent_connections_do_not_keep_others_out_or_the_server_up)
+{
+	struct fixture fixture;
+	cleanup_json json_t *answer = NULL;
+	int fds[16], extra;
+
+	setup(&fixture);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = connect_raw(fixture.path);
+		check_int(send(fds[i], "{\"requ", 6, 0), 6);
+	}
+	extra = connect_raw(fixture.path);
+	answer = json_loads(receive_line(extra), 0, NULL);
+	check_str(json_string_or(answer, "errno", ""), "EBUSY");
+	teardown(&fixture); /* must not hang */
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		check_int(close(fds[i]), 0);
+	check_int(close(extra), 0);
+}
+
+static int count_lines(void *arg, const json_t *line)
+{
+	int *count = arg;
+
+	check(json_object_get(line, "progress") != NULL);
+	(*count)++;
+	return 0;
+}
+
+TEST(work_tells_each_file_and_counts_failures)
+{
+	cleanup_with(client_close_slot) struct client *client = NULL;
+	cleanup_json json_t *final = NULL;
+	struct fixture fixture;
+	int lines = 0;
+
+	setup(&fixture);
+	check_int(client_open(fixture.path, &client), 0);
+	check_int(client_call(client,
+			      json_pack("{s:s,s:s,s:s}", "request", "residency", "path", "", "verb",
+					"evict"),
+			      10000, count_lines, &lines, &final),
+		  0);
+	check_int(lines, 2);
+	check_int(json_int_or(final, "files", -1), 1);
+	check_int(json_int_or(final, "bytes", -1), 7);
+	check_int(json_int_or(final, "failed", -1), 1);
+	check_int(json_int_or(final, "code", -1), MEDIAFS_EXIT_BUSY);
+	teardown(&fixture);
+}
+
+static int give_up(void *arg, const json_t *line)
+{
+	(void)arg;
+	(void)line;
+	return -EINTR;
+}
+
+TEST(work_ends_when_its_asker_goes_and_when_the_server_stops)
+{
+	struct client *client = NULL;
+	cleanup_json json_t *final = NULL;
+	struct fixture fixture;
+
+	setup(&fixture);
+	fixture.volume.residency_endless = true;
+	for (int i = 0; i < 2; i++) {
+		check_int(client_open(fixture.path, &client), 0);
+		check_int(client_call(client,
+				      json_pack("{s:s,s:s,s:s}", "request", "residency", "path", "",
+						"verb", "fetch"),
+				      10000, give_up, NULL, &final),
+			  -EINTR);
+		if (i == 0)
+			client_close(client);
+	}
+	teardown(&fixture); /* the second still runs: must not hang */
+	client_close(client);
+	check_int(fixture.volume.residency_calls, 2);
+}
+
+TEST(a_limit_for_a_time_comes_back_to_what_was_even_after_a_restart)
+{
+	cleanup_json json_t *first = NULL;
+	cleanup_json json_t *second = NULL;
+	struct fixture fixture;
+	int64_t deadline;
+
+	setup(&fixture);
+	(void)strcpy(fixture.volume.limit, "5M");
+	first = ask(fixture.path, json_pack("{s:s,s:s,s:I}", "request", "limit", "rate", "1M",
+					    "for_ns", (json_int_t)3600 * NS_PER_SEC));
+	check_int(json_int_or(first, "code", -1), 0);
+	check_str(fixture.volume.limit, "1M");
+	second = ask(fixture.path, json_pack("{s:s,s:s,s:I}", "request", "limit", "rate", "2M",
+					     "for_ns", (json_int_t)NS_PER_MS));
+	check_str(fixture.volume.limit, "2M");
+	control_stop(fixture.control);
+	check_int(control_start(&fixture.volume, &fixture.control), 0);
+	deadline = monotonic_ns() + 20 * NS_PER_SEC;
+	for (;;) {
+		cleanup_json json_t *value =
+			ask(fixture.path, json_pack("{s:s,s:s}", "request", "config-get", "key",
+						    "transfer.limit"));
+
+		if (strcmp(json_string_or(value, "value", ""), "5M") == 0)
+			break;
+		check(monotonic_ns() < deadline);
+	}
+	teardown(&fixture);
+}
+
+TEST(metrics_are_text_of_prometheus)
+{
+	cleanup_json json_t *final = NULL;
+	struct fixture fixture;
+
+	setup(&fixture);
+	final = ask(fixture.path, json_pack("{s:s}", "request", "metrics"));
+	check(strstr(json_string_or(final, "text", ""),
+		     "# TYPE mediafs_files gauge\nmediafs_files{state=\"receiving\"} 0\n") != NULL);
+	check(strstr(json_string_or(final, "text", ""), "\nmediafs_mounted 1\n") != NULL);
+	teardown(&fixture);
+}
+
+TEST(changes_of_settings_are_events_and_the_log_gives_them)
+{
+	cleanup_json json_t *set = NULL;
+	cleanup_json json_t *bad = NULL;
+	cleanup_with(client_close_slot) struct client *client = NULL;
+	cleanup_json json_t *final = NULL;
+	struct fixture fixture;
+
+	setup(&fixture);
+	set = ask(fixture.path, json_pack("{s:s,s:s,s:s}", "request", "config-set", "key",
+					  "transfer.limit", "value", "9M"));
+	check_int(json_int_or(set, "code", -1), 0);
+	bad = ask(fixture.path, json_pack("{s:s,s:s,s:s}", "request", "config-set", "key",
+					  "transfer.limit", "value", "bad"));
+	check_int(json_int_or(bad, "code", -1), MEDIAFS_EXIT_CONFIG);
+	check_str(json_string_or(bad, "error", ""), "bad is bad");
+	check_int(client_open(fixture.path, &client), 0);
+	check_int(client_call(client, json_pack("{s:s}", "request", "log"), 10000, NULL, NULL,
+			      &final),
+		  0);
+	check_int(json_int_or(final, "next", -1), 1);
+	teardown(&fixture);
+}
