@@ -77,8 +77,8 @@ static void print_verdict(const json_t *status)
 			       plural(here.files), format_bytes(here.bytes, size, sizeof(size)));
 	} else if (stored.files > 0) {
 		(void)snprintf(text, sizeof(text),
-			       "SAFE: all %" PRIu64 " file%s (%s) verified and stored",
-			       stored.files, plural(stored.files),
+			       "SAFE: %" PRIu64 " file%s (%s) verified and stored", stored.files,
+			       plural(stored.files),
 			       format_bytes(stored.bytes, size, sizeof(size)));
 	} else {
 		(void)snprintf(text, sizeof(text), "no files");
