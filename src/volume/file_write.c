@@ -35,12 +35,21 @@ static void drop_setid(const struct caller *caller, int fd)
 		(void)caller_drop_setid(caller, fd); /* nothing of the data depends on it */
 }
 
-/* The disk may not fill up to where the catalog could suffer. */
-static int admit_locked(struct live *live, uint64_t end)
+/*
+ * The disk may not fill up to where the catalog could suffer. A hole before @offset is free, and so
+ * is what is there already; but a file that was given its size first is filled later.
+ */
+static int admit_locked(struct live *live, int fd, uint64_t offset, uint64_t length)
 {
 	uint64_t size = live->receipt ? receipt_size(live->receipt) : 0;
+	uint64_t end = offset + length;
+	struct stat st;
 
-	return end > size ? keeper_admit(live->volume->keeper, end - size) : 0;
+	if (end > size && offset < size)
+		length = end - size;
+	else if (end <= size && fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= size)
+		return 0;
+	return keeper_admit(live->volume->keeper, length);
 }
 
 /* Writing ------------------------------------------------------------------------------- */
@@ -73,7 +82,7 @@ static ssize_t write_locked(struct file *file, const void *buffer, size_t length
 	ssize_t n;
 	int r;
 
-	r = admit_locked(live, (uint64_t)offset + length);
+	r = admit_locked(live, file->fd, (uint64_t)offset, length);
 	if (r < 0)
 		return r;
 	n = put_bytes(file->fd, buffer, length, offset);
@@ -136,10 +145,7 @@ static int touch_times(int fd, off_t size)
 
 static int resize_locked(struct live *live, int fd, off_t size)
 {
-	int r = admit_locked(live, (uint64_t)size);
-
-	if (r < 0)
-		return r;
+	/* Growing makes a hole, which takes no room: admitted when it is written. */
 	if (ftruncate(fd, size) < 0)
 		return -errno;
 	return receipt_truncate(live->receipt, (uint64_t)size);
