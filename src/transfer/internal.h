@@ -82,6 +82,9 @@ void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
 /* @error came from the tier: what it means once the tier was asked whether it is there at all. */
 int lane_judge(struct lane *lane, int error);
 
+/* Expect the identity that the tier had when it became ours, if it did. No I/O on the tier. */
+int lane_expect(struct lane *lane);
+
 /* Make sure that the tier is there and ours. */
 int lane_claim(struct lane *lane);
 

@@ -125,44 +125,52 @@ void lane_note_down(struct lane *lane)
 		log_warning("tier %s %s", lane->tier.tier->name, condition_text(-EHOSTDOWN));
 }
 
+static void uuid_key(const struct lane *lane, char *key, size_t size)
+{
+	(void)snprintf(key, size, "tier.%" PRIu32 ".uuid", lane->tier.id);
+}
+
+int lane_expect(struct lane *lane)
+{
+	cleanup_free char *uuid = NULL;
+	char key[64];
+	int r;
+
+	uuid_key(lane, key, sizeof(key));
+	r = catalog_get_meta(lane->transfer->catalog, key, &uuid);
+	if (r <= 0)
+		return r;
+	lane->known = true;
+	return tier_expect(lane->tier.tier, uuid);
+}
+
 /* The first time: it becomes ours. Later the place must show the identity it had then. */
-static int claim_first(struct lane *lane, const char *key)
+static int claim_first(struct lane *lane)
 {
 	struct transfer *transfer = lane->transfer;
 	struct tier *tier = lane->tier.tier;
-	char uuid[37];
+	char uuid[37], key[64];
 	int r;
 
 	r = tier_claim(tier, transfer->store->volume_uuid, uuid);
 	if (r < 0)
 		return r;
+	uuid_key(lane, key, sizeof(key));
 	r = catalog_set_meta(transfer->catalog, key, uuid);
 	if (r == 0)
 		r = catalog_flush(transfer->catalog);
-	return r < 0 ? r : tier_expect(tier, uuid);
+	if (r == 0)
+		r = tier_expect(tier, uuid);
+	lane->known = r == 0;
+	return r;
 }
 
 int lane_claim(struct lane *lane)
 {
 	struct tier *tier = lane->tier.tier;
-	cleanup_free char *uuid = NULL;
-	char key[64];
-	int r;
+	int r = lane->known ? tier->backend->probe(tier) : claim_first(lane);
 
-	if (lane->claimed)
-		return tier->backend->probe(tier);
-	(void)snprintf(key, sizeof(key), "tier.%" PRIu32 ".uuid", lane->tier.id);
-	r = catalog_get_meta(lane->transfer->catalog, key, &uuid);
-	if (r < 0)
-		return r;
-	if (r == 0) {
-		r = claim_first(lane, key);
-	} else {
-		r = tier_expect(tier, uuid);
-		if (r == 0)
-			r = tier->backend->probe(tier);
-	}
-	lane->claimed = r == 0;
+	lane->claimed |= r == 0;
 	return r;
 }
 

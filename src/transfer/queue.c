@@ -136,6 +136,7 @@ static int requeue_uploading(struct transfer *transfer, void *arg, const struct 
 /* For a tier that never had them all: what has no copy there. */
 static int fill_lane(struct transfer *transfer, void *arg, const struct node_row *row)
 {
+	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
 	struct lane *lane = arg;
 	cleanup_free char *path = NULL;
 	int r;
@@ -146,7 +147,7 @@ static int fill_lane(struct transfer *transfer, void *arg, const struct node_row
 	if (r <= 0)
 		return r;
 	return transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
-				realtime_ns());
+				row->state_ns + settle_ns);
 }
 
 static int fill_new_lanes(struct transfer *transfer)

@@ -50,6 +50,8 @@ static int open_lane(struct transfer *transfer, const struct settings_tier *tier
 		return r;
 	}
 	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
+	if (r == 0)
+		r = lane_expect(lane);
 	if (r < 0)
 		log_error_errno(r, "tier %s: cannot be put into the catalog", tier->name);
 	return r;

@@ -203,10 +203,12 @@ static int put_under(struct job *job, const char *key, struct source *source)
 		r = -EEXIST;
 	if (r == 0)
 		return 1;
+	if (r == -EISDIR || r == -ENOTDIR) /* a folder has the name, or a file a folder's */
+		return 0;
 	return r == -EEXIST ? is_it_this(job, key, source) : r;
 }
 
-/* The keys to try, best first. */
+/* The keys to try, best first; the last one lies at the top, where no folder can be in the way. */
 static char *key_to_try(const struct job *job, unsigned attempt)
 {
 	cleanup_free char *key = strdup(job->path);
@@ -217,7 +219,9 @@ static char *key_to_try(const struct job *job, unsigned attempt)
 	}
 	if (!key || attempt == 0)
 		return take_ptr(key);
-	return other_key(job, key, attempt == 1 ? 8 : 32);
+	if (attempt == 1)
+		return other_key(job, key, 8);
+	return other_key(job, strrchr(key, '/') ? strrchr(key, '/') + 1 : key, 32);
 }
 
 static int put(struct job *job, struct source *source)
