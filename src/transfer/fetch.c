@@ -72,7 +72,7 @@ static int take_rate(struct transfer *transfer, uint64_t bytes, enum fetch_flags
 	return r;
 }
 
-/* What the caller wants: whole blocks of one content. */
+/* One block of one content. */
 struct want {
 	const struct content_row *content;
 	uint64_t offset;
@@ -81,43 +81,23 @@ struct want {
 	enum fetch_flags flags;
 };
 
-static int get_block(struct lane *lane, const char *key, const struct want *want, uint64_t offset,
-		     size_t length)
+static int get_block(struct lane *lane, const char *key, const struct want *want)
 {
 	struct tier *tier = lane->tier.tier;
-	uint8_t *buffer = want->buffer + (offset - want->offset);
 
 	/* Once more before it is called bad: it may have been the way and not the copy. */
 	for (unsigned i = 0; i < 2; i++) {
-		int r = take_rate(lane->transfer, length, want->flags);
+		int r = take_rate(lane->transfer, want->length, want->flags);
 
 		if (r == 0)
-			r = tier->backend->get(tier, key, offset, buffer, length);
+			r = tier->backend->get(tier, key, want->offset, want->buffer, want->length);
 		if (r < 0)
 			return r;
-		if (blockmap_check(&want->content->map, offset / BLOCK_BYTES, buffer, length))
+		if (blockmap_check(&want->content->map, want->offset / BLOCK_BYTES, want->buffer,
+				   want->length))
 			return 0;
 	}
 	return -EBADMSG;
-}
-
-static int get_from(struct lane *lane, const char *key, const struct want *want,
-		    uint64_t *ret_offset)
-{
-	uint64_t end = want->offset + want->length;
-	size_t length;
-
-	for (uint64_t offset = want->offset; offset < end; offset += length) {
-		int r;
-
-		length = blockmap_length(want->content->size, offset / BLOCK_BYTES);
-		r = get_block(lane, key, want, offset, length);
-		if (r < 0) {
-			*ret_offset = offset;
-			return r;
-		}
-	}
-	return 0;
 }
 
 static const char *why_bad(int error)
@@ -142,50 +122,68 @@ void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
 		       where, why_bad(error));
 }
 
-static int try_copy(struct transfer *transfer, const struct copy_row *copy, const struct want *want)
+static int try_copy(struct transfer *transfer, struct copy_row *copy, const struct want *want)
 {
 	struct lane *lane = lane_of(transfer, copy->tier);
-	uint64_t offset = 0;
 	int r;
 
 	if (!lane)
 		return -EHOSTDOWN; /* a tier that was taken out of the settings may come back */
 	if (!tier_key_ok(copy->key))
 		return -EUCLEAN;
-	r = get_from(lane, copy->key, want, &offset);
+	r = get_block(lane, copy->key, want);
 	if (r < 0 && r != -EBADMSG)
 		r = lane_judge(lane, r);
-	if (r == -EBADMSG || r == -ENOENT)
-		lane_copy_is_bad(lane, want->content, copy, r, r == -ENOENT ? UINT64_MAX : offset);
-	else if (r == -EHOSTDOWN)
+	if (r == -EBADMSG || r == -ENOENT) {
+		lane_copy_is_bad(lane, want->content, copy, r,
+				 r == -ENOENT ? UINT64_MAX : want->offset);
+		copy->bad = true;
+	} else if (r == -EHOSTDOWN) {
 		lane_note_down(lane);
+	}
 	return r;
+}
+
+static int fetch_block(struct transfer *transfer, const struct copies *copies,
+		       const struct want *want)
+{
+	int result = -ENOENT;
+
+	for (size_t i = 0; i < copies->count; i++) {
+		int r = try_copy(transfer, &copies->rows[i], want);
+
+		if (r == 0 || r == -ECANCELED)
+			return r;
+		result = i == 0 ? r : worse(result, r);
+	}
+	return result;
 }
 
 int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
 		   void *buffer, size_t length, enum fetch_flags flags)
 {
 	cleanup_with(copies_fini) struct copies copies = { 0 };
-	const struct want want = { content, offset, buffer, length, flags };
-	int result = -ENOENT;
+	struct want want = { .content = content, .offset = offset, .buffer = buffer };
+	uint64_t end = offset + length;
 	int r;
 
 	if (offset % BLOCK_BYTES || offset > content->size || length > content->size - offset ||
 	    (length % BLOCK_BYTES && offset + length != content->size))
 		return -EINVAL;
-	if (length == 0)
-		return 0;
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
 	if (r < 0)
 		return r;
-	sort_copies(transfer, &copies);
-	for (size_t i = 0; i < copies.count; i++) {
-		r = try_copy(transfer, &copies.rows[i], &want);
-		if (r == 0 || r == -ECANCELED)
+	want.flags = flags;
+	while (want.offset < end) {
+		want.length = blockmap_length(content->size, want.offset / BLOCK_BYTES);
+		sort_copies(transfer, &copies);
+		r = fetch_block(transfer, &copies, &want);
+		if (r < 0)
 			return r;
-		result = i == 0 ? r : worse(result, r);
+		want.offset += want.length;
+		want.buffer += want.length;
 	}
-	return result;
+	return 0;
 }
 
 static int pace_check(void *arg, uint64_t bytes)

@@ -20,6 +20,7 @@ struct lane {
 	struct thread thread;
 
 	/* Only the lane's own thread (or the test that plays it). */
+	bool known;          /* its identity is in the catalog, and expected */
 	bool claimed;        /* seen to be ours since the start */
 	bool dirty;          /* the queue was changed through the catalog's queue of writes */
 	int64_t back_off_ns; /* the last pause, 0 after success */
