@@ -91,7 +91,6 @@ TEST(another_copy_stands_in_for_a_bad_one)
 	flip_byte(in_tier(bench, "two"), 100);
 	check_int(fetch(bench, &content, 0, SIZE), 0);
 	check(is_bad(bench, &content, bench->lane->tier.id));
-	check(is_bad(bench, &content, bench->transfer->lanes[1].tier.id));
 }
 
 TEST(a_copy_that_is_gone_is_noted_and_the_other_is_used)
