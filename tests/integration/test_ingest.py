@@ -63,7 +63,7 @@ def copies_of(program, card, target):
     elif program == "rsync-inplace":
         run("rsync", "-a", "--inplace", "--preallocate", card / "CLIPS", f"{target}/")
     elif program == "tar":
-        run("sh", "-c", 'tar -C "$0" -cf - CLIPS | tar -C "$1" -xpf -', card, target)
+        run("sh", "-c", 'tar -C "$0" --format=posix -cf - CLIPS | tar -C "$1" -xpf -', card, target)
 
 
 @pytest.mark.parametrize("program", ["cp", "rsync", "rsync-inplace", "tar"])
