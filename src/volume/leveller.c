@@ -26,8 +26,7 @@ struct leveller {
 static int look_idle(struct live *live, uint64_t *ret_changes)
 {
 	scoped_lock(&live->lock);
-	if (live->writers || live->moving || live->verifying || live->receipt ||
-	    live->state == FILE_RECEIVING)
+	if (live->writers || live->moving || live->verifying || live->receipt)
 		return 0;
 	*ret_changes = live->changes;
 	return 1;
@@ -53,7 +52,7 @@ static int put_live(struct volume *volume, struct live *live, uint64_t changes,
 	live->is_level = row->row.state != FILE_RECEIVING;
 	if (live->has_map)
 		blockmap_fini(&live->map);
-	live->has_map = false;
+	live->has_map = live->no_map = false;
 	live->has_residency = residency;
 	if (residency)
 		live->residency = *residency;

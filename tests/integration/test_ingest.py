@@ -39,7 +39,7 @@ def check_verified(site, name, expected=None):
 
 
 def no_damage(site):
-    assert not [event for event in site.events() if event["event"] == "damaged"]
+    assert not [event for event in site.events("-n", "100000") if event["event"] == "damaged"]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_copying_again_with_rsync_changes_nothing(plain, card):
     copies_of("rsync", card, plain.mnt)
     plain.wait("CLIPS", "verified")
     assert "CLIPS" not in run("rsync", "-ain", card / "CLIPS", f"{plain.mnt}/").stdout
-    assert len([event for event in plain.events() if event["event"] == "verified"]) == 47
+    assert len([event for event in plain.events("-n", "100000") if event["event"] == "verified"]) == 47
 
 
 @pytest.mark.parametrize("options", [
@@ -319,7 +319,7 @@ def test_flip_before_the_read_back(plain):
     flip(plain.tree / "A001.mov", (5 << 20) + 1, bit=3)
     os.close(handle)
     plain.wait_state("A001.mov", "damaged")
-    event = [event for event in plain.events() if event["event"] == "damaged"][-1]
+    event = [event for event in plain.events("-n", "100000") if event["event"] == "damaged"][-1]
     assert event["path"].endswith("A001.mov") and "4194304" in event["detail"]
     assert plain.wait("A001.mov", "verified", check=False).returncode == 5
     with open(plain.mnt / "A001.mov", "rb") as source:
@@ -392,7 +392,7 @@ def test_many_small_files(plain):
     for path in sorted((plain.mnt / "seq").iterdir()):
         seen.update(path.read_bytes())
     assert seen.digest() == digest.digest()
-    verified = [event for event in plain.events() if event["event"] == "verified"]
+    verified = [event for event in plain.events("-n", "100000") if event["event"] == "verified"]
     assert len(verified) == 500
 
 
