@@ -75,10 +75,12 @@ static int fix_live_file(struct volume *volume, const struct level_find *find)
 	r = live_get(volume, find->id, fd, &live);
 	if (r < 0)
 		return r == -EUCLEAN ? 0 : r; /* nothing of it may be read: fsck mends it */
-	if (!look_idle(live, &changes))
-		return find->kind == LEVEL_ADDED ? catalog_put_name(volume->catalog, find->parent,
-								    find->name, find->id)
-						 : 0;
+	if (!look_idle(live, &changes)) {
+		if (find->kind == LEVEL_ADDED)
+			r = catalog_put_name(volume->catalog, find->parent, find->name, find->id);
+		/* Who made it RECEIVING may have been a daemon that died: nobody else asks. */
+		return r < 0 ? r : verifier_add(volume->verifier, find->id);
+	}
 	r = level_make_row(volume->store, volume->catalog, find, &row);
 	if (r < 0)
 		return r == -ESTALE ? 0 : r;
