@@ -2,9 +2,11 @@
 /* One connection to the database and the statements it has prepared. */
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "catalog/private.h"
 
@@ -84,6 +86,21 @@ static char *make_uri(const char *path, const char *options)
 	return uri;
 }
 
+/*
+ * On a file system that nobody can write to. With a WAL: no locks, so that (with the exclusive
+ * mode that configure() sets) its index is made on the heap. SQLite cannot open one that is
+ * not there, unless told that nothing ever changes.
+ */
+static const char *still_options(const char *path)
+{
+	char wal[PATH_MAX];
+	int length = snprintf(wal, sizeof(wal), "%s-wal", path);
+
+	if (length > 0 && (size_t)length < sizeof(wal) && access(wal, F_OK) < 0 && errno == ENOENT)
+		return "?immutable=1";
+	return "?vfs=unix-none";
+}
+
 static int configure(struct db *db, enum db_flags flags)
 {
 	/* Nothing is trusted from the file: no functions in the schema, cells are checked.
@@ -124,7 +141,7 @@ int db_open(const char *path, enum db_flags flags, struct db **ret_db)
 	int r;
 
 	(void)statement_list(&count);
-	uri = make_uri(path, flags & DB_STILL ? "?vfs=unix-none" : "");
+	uri = make_uri(path, flags & DB_STILL ? still_options(path) : "");
 	if (!db || !uri)
 		return -ENOMEM;
 	db->cache = calloc(count + 1, sizeof(*db->cache));
@@ -140,6 +157,9 @@ int db_open(const char *path, enum db_flags flags, struct db **ret_db)
 		/* What the kernel said is more exact than "cannot open". */
 		return (r & 0xff) == SQLITE_CANTOPEN && error > 0 ? -error : db_errno(r);
 	}
+	/* SQLite opens for reading what it may not write. */
+	if ((flags & DB_WRITE) && sqlite3_db_readonly(db->sqlite, "main") == 1)
+		return access(path, W_OK) < 0 ? -errno : -EROFS;
 	r = configure(db, flags);
 	if (r < 0)
 		return r;

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "catalog/check.h"
+#include "catalog/private.h"
+#include "catalog_help.h"
+#include "util/clock.h"
+
+#define DEADLINE_NS (30 * NS_PER_SEC)
+
+/* SQLite's syncs come through here: counted, and failed on demand. */
+static atomic_int syncs;
+static atomic_int sync_error;
+
+static int count_sync(long number, int fd)
+{
+	syncs++;
+	if (sync_error) {
+		errno = sync_error;
+		return -1;
+	}
+	return (int)syscall(number, fd);
+}
+
+int fdatasync(int fd)
+{
+	return count_sync(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+	return count_sync(SYS_fsync, fd);
+}
+
+static void nap(void)
+{
+	(void)nanosleep(&(struct timespec){ .tv_nsec = NS_PER_MS }, NULL);
+}
+
+struct call_step {
+	struct step step;
+	int (*fn)(struct db *db, void *arg);
+	void *arg;
+};
+
+static int apply_call(struct db *db, struct step *step)
+{
+	struct call_step *call = (struct call_step *)step;
+
+	return call->fn(db, call->arg);
+}
+
+static int call(struct catalog *catalog, int (*fn)(struct db *db, void *arg), void *arg,
+		enum step_flags flags)
+{
+	struct call_step *step = step_new(sizeof(*step), apply_call);
+
+	check(step);
+	step->fn = fn;
+	step->arg = arg;
+	return step_submit(catalog, &step->step, flags);
+}
+
+static int count_commit(void *arg)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+static int hook_commits(struct db *db, void *arg)
+{
+	(void)sqlite3_commit_hook(db->sqlite, count_commit, arg);
+	return 0;
+}
+
+static void put_many(struct catalog *catalog, uint64_t first, uint64_t count)
+{
+	char name[32];
+
+	for (uint64_t id = first; id < first + count; id++) {
+		(void)snprintf(name, sizeof(name), "f%" PRIu64, id);
+		put_file(catalog, 1, name, id, id);
+	}
+}
+
+TEST(many_steps_share_a_commit)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int commits = 0;
+
+	check_int(call(catalog, hook_commits, &commits, STEP_WAIT), 0);
+	commits = 0;
+	put_many(catalog, 10, 10000);
+	check_int(catalog_barrier(catalog), 0);
+	/* 20 000 steps: at least five batches of 4096, and what the time cut. */
+	check(commits >= 5 && commits < 100);
+}
+
+TEST(steps_are_committed_though_nobody_waits)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int64_t start = monotonic_ns();
+	struct node_row row;
+
+	put_file(catalog, 1, "a", 10, 5);
+	while (catalog_get_node(catalog, 10, &row) == 0) {
+		check(monotonic_ns() - start < DEADLINE_NS);
+		nap();
+	}
+	check(monotonic_ns() - start > BATCH_DELAY_NS / 2); /* not each by itself */
+}
+
+TEST(only_durable_steps_sync)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int before = syncs;
+
+	check_int(catalog_set_meta(catalog, "a", "0"), 0);
+	check_int(catalog_flush(catalog), 0);
+	check(syncs > before);
+	before = syncs;
+	put_many(catalog, 10, 100);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(syncs, before);
+	/* Nothing to commit, and yet what was committed before must become durable. */
+	check_int(catalog_flush(catalog), 0);
+	check(syncs > before);
+	before = syncs;
+	check_int(catalog_flush(catalog), 0);
+	check_int(syncs, before); /* all is durable already */
+	put_many(catalog, 1000, 1);
+	check_int(catalog_flush(catalog), 0);
+	check(syncs > before);
+}
+
+TEST(a_failed_sync_sticks)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	struct node_row row;
+	struct event event = { .event = "x" };
+
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(catalog_flush(catalog), 0);
+	put_file(catalog, 1, "b", 11, 5);
+	sync_error = EIO;
+	check_int(catalog_flush(catalog), -EIO);
+	sync_error = 0;
+	check_int(catalog_error(catalog), -EIO);
+	check_int(catalog_flush(catalog), -EIO);
+	check_int(catalog_barrier(catalog), -EIO);
+	check_int(catalog_add_event(catalog, &event), -EIO);
+	check_int(catalog_remove_name(catalog, 1, "a"), -EIO);
+	check_int(catalog_get_node(catalog, 10, &row), 1); /* reading goes on */
+	catalog_close(catalog);
+
+	catalog = open_catalog(dir);
+	check(catalog_was_unclean(catalog));
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+	check_int(catalog_check(catalog, NULL, NULL), 0);
+	catalog_close(catalog);
+}
+
+static int limit_pages(struct db *db, void *arg)
+{
+	(void)arg;
+	return db_exec(db, "PRAGMA max_page_count = 1"); /* SQLite makes it what there is */
+}
+
+TEST(a_full_database_applies_nothing_by_halves)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	struct node_row row;
+	uint64_t id = 1000;
+
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(call(catalog, limit_pages, NULL, STEP_WAIT), 0);
+	while (catalog_error(catalog) == 0) {
+		char name[32];
+
+		check(id < 1000000);
+		row = file_row(++id, 1);
+		(void)snprintf(name, sizeof(name), "f%" PRIu64, id);
+		if (catalog_put_node(catalog, &row) < 0 ||
+		    catalog_put_name(catalog, 1, name, id) < 0)
+			break;
+	}
+	check_int(catalog_barrier(catalog), -ENOSPC);
+	check_int(catalog_error(catalog), -ENOSPC);
+	check_int(catalog_set_meta(catalog, "k", "v"), -ENOSPC);
+	catalog_close(catalog);
+
+	catalog = open_catalog(dir);
+	check(catalog_was_unclean(catalog));
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+	check_int(catalog_check(catalog, NULL, NULL), 0);
+	catalog_close(catalog);
+}
+
+static int wait_for(struct db *db, void *arg)
+{
+	(void)db;
+	while (sem_wait(arg) < 0)
+		check(errno == EINTR);
+	return 0;
+}
+
+struct producer {
+	struct catalog *catalog;
+	atomic_int done;
+	int result;
+};
+
+static void *fill_queue(void *arg)
+{
+	struct producer *producer = arg;
+	char value[32];
+
+	for (int i = 0; i <= (int)QUEUE_MAX_STEPS && producer->result == 0; i++) {
+		(void)snprintf(value, sizeof(value), "%d", i);
+		producer->result = catalog_set_meta(producer->catalog, "n", value);
+	}
+	producer->done = 1;
+	return NULL;
+}
+
+static void *fill_bytes(void *arg)
+{
+	struct producer *producer = arg;
+	static char value[65536];
+
+	for (int i = 0; i <= (int)(QUEUE_MAX_BYTES / sizeof(value)) && producer->result == 0; i++)
+		producer->result =
+			catalog_set_xattr(producer->catalog, 10, "user.a", value, sizeof(value));
+	producer->done = 1;
+	return NULL;
+}
+
+static size_t read_field(struct catalog *catalog, const size_t *field)
+{
+	scoped_lock(&catalog->writer.lock);
+	return *field;
+}
+
+static void test_full(void *(*fill)(void *), size_t *ret_steps, size_t *ret_bytes)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct producer producer = { .catalog = catalog };
+	int64_t start = monotonic_ns();
+	pthread_t thread;
+	sem_t gate;
+
+	check_int(sem_init(&gate, 0, 0), 0);
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(call(catalog, wait_for, &gate, 0), 0);
+	/* Only once the writer has taken the gate is the queue empty. */
+	while (read_field(catalog, &catalog->writer.steps) > 0) {
+		check(monotonic_ns() - start < DEADLINE_NS);
+		nap();
+	}
+	check_int(pthread_create(&thread, NULL, fill, &producer), 0);
+	while (read_field(catalog, &catalog->writer.squeezed) == 0) {
+		check(monotonic_ns() - start < DEADLINE_NS);
+		nap();
+	}
+	check_int(producer.done, 0);
+	*ret_steps = read_field(catalog, &catalog->writer.steps);
+	*ret_bytes = read_field(catalog, &catalog->writer.bytes);
+	check_int(sem_post(&gate), 0);
+	check_int(pthread_join(thread, NULL), 0);
+	check_int(producer.result, 0);
+	check_int(catalog_barrier(catalog), 0);
+	(void)sem_destroy(&gate);
+}
+
+TEST(a_queue_full_of_steps_makes_the_caller_wait)
+{
+	size_t steps, bytes;
+
+	test_full(fill_queue, &steps, &bytes);
+	check_int(steps, QUEUE_MAX_STEPS);
+}
+
+TEST(a_queue_full_of_bytes_makes_the_caller_wait)
+{
+	size_t steps, bytes;
+
+	test_full(fill_bytes, &steps, &bytes);
+	check(bytes <= QUEUE_MAX_BYTES && bytes > QUEUE_MAX_BYTES - 2 * 65536);
+}
+
+struct worker {
+	struct catalog *catalog;
+	uint64_t first;
+	int error;
+};
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+	struct catalog *catalog = worker->catalog;
+	char name[32], moved[32];
+	int r = 0;
+
+	for (uint64_t id = worker->first; r == 0 && id < worker->first + 200; id++) {
+		struct node_row row = file_row(id, 100);
+		struct blockmap map = { 0 };
+		struct digest digest = make_digest(id % 50);
+		struct event event = { .event = "verified", .path = name };
+
+		(void)snprintf(name, sizeof(name), "f%" PRIu64, id);
+		(void)snprintf(moved, sizeof(moved), "g%" PRIu64, id % 50);
+		r = blockmap_init(&map, 100);
+		if (r == 0)
+			r = catalog_put_node(catalog, &row);
+		if (r == 0)
+			r = catalog_put_name(catalog, 1, name, id);
+		if (r == 0)
+			r = catalog_set_received(catalog, id, 1, 1, 1, &map, &digest, 0);
+		if (r == 0)
+			r = catalog_set_verified(catalog, id, 1, &digest, &map,
+						 id % 10 ? 0 : STEP_DURABLE);
+		if (r == 0)
+			r = catalog_add_event(catalog, &event);
+		if (r == 0 && id % 3 == 0) /* all of them fight for the same few names */
+			r = catalog_move_name(catalog, 1, name, 1, moved, 0);
+		if (r == 0 && id % 7 == 0)
+			r = catalog_get_node(catalog, id, &row) < 0;
+		blockmap_fini(&map);
+	}
+	worker->error = r;
+	return NULL;
+}
+
+TEST(eight_writers_leave_a_sound_catalog)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct worker workers[8];
+	pthread_t threads[8];
+
+	check_int(catalog_set_meta(catalog, "sync", "on"), 0);
+	for (uint64_t i = 0; i < 8; i++) {
+		workers[i] = (struct worker){ .catalog = catalog, .first = 1000 * (i + 1) };
+		check_int(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+	}
+	for (int i = 0; i < 8; i++)
+		check_int(pthread_join(threads[i], NULL), 0);
+	for (int i = 0; i < 8; i++)
+		check_int(workers[i].error, 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_check(catalog, NULL, NULL), 0);
+}
+
+/* More readers than connections: the rest waits its turn. */
+static void *read_loop(void *arg)
+{
+	struct worker *worker = arg;
+	struct node_row row;
+
+	for (int i = 0; i < 300 && worker->error == 0; i++) {
+		if (catalog_lookup_path(worker->catalog, "a", &row) != 1)
+			worker->error = -EIO;
+	}
+	return NULL;
+}
+
+TEST(twenty_readers_share_eight_connections)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct worker workers[20];
+	pthread_t threads[20];
+
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(catalog_barrier(catalog), 0);
+	for (int i = 0; i < 20; i++) {
+		workers[i] = (struct worker){ .catalog = catalog };
+		check_int(pthread_create(&threads[i], NULL, read_loop, &workers[i]), 0);
+	}
+	for (int i = 0; i < 20; i++)
+		check_int(pthread_join(threads[i], NULL), 0);
+	for (int i = 0; i < 20; i++)
+		check_int(workers[i].error, 0);
+	check(catalog->open_readers <= READERS_MAX);
+}
+
+static int refuse(struct db *db, void *arg)
+{
+	(void)db;
+	return *(int *)arg;
+}
+
+TEST(a_refused_step_fails_alone)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int refusal = -ESTALE;
+	struct node_row row;
+
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(call(catalog, refuse, &refusal, STEP_WAIT), -ESTALE);
+	put_file(catalog, 1, "b", 11, 5);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_error(catalog), 0);
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+	check_int(catalog_get_node(catalog, 11, &row), 1);
+}
+
+static int fail_midway(struct db *db, void *arg)
+{
+	(void)arg;
+	check_int(db_set_meta(db, "half", "done"), 0);
+	return db_fail(db, -ENOMEM);
+}
+
+TEST(a_step_that_fails_midway_takes_its_batch_back)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	cleanup_free char *value = NULL;
+
+	check_int(call(catalog, fail_midway, NULL, STEP_WAIT), -ENOMEM);
+	check_int(catalog_error(catalog), -ENOMEM);
+	check_int(catalog_get_meta(catalog, "half", &value), 0);
+}
+
+/* What is queued is applied before the end. */
+TEST(closing_applies_what_is_queued)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	struct node_row row;
+
+	put_many(catalog, 10, 5000);
+	catalog_close(catalog);
+	catalog = open_catalog(dir);
+	check(!catalog_was_unclean(catalog));
+	check_int(catalog_get_node(catalog, 5009, &row), 1);
+	catalog_close(catalog);
+}
+
+/* Only as a measure: printed, with a bound that a loaded machine keeps. */
+TEST(a_hundred_thousand_files_go_in_quickly)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int64_t start = monotonic_ns(), taken;
+
+	put_many(catalog, 10, 100000);
+	check_int(catalog_barrier(catalog), 0);
+	taken = monotonic_ns() - start;
+	printf("100 000 files in %" PRId64 " ms\n", (int64_t)(taken / NS_PER_MS));
+	check(taken < DEADLINE_NS);
+}
