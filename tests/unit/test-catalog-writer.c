@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "catalog/check.h"
 #include "catalog/private.h"
@@ -34,11 +34,6 @@ int fdatasync(int fd)
 int fsync(int fd)
 {
 	return count_sync(SYS_fsync, fd);
-}
-
-static void nap(void)
-{
-	(void)nanosleep(&(struct timespec){ .tv_nsec = NS_PER_MS }, NULL);
 }
 
 struct call_step {
@@ -111,7 +106,7 @@ TEST(steps_are_committed_though_nobody_waits)
 	put_file(catalog, 1, "a", 10, 5);
 	while (catalog_get_node(catalog, 10, &row) == 0) {
 		check(monotonic_ns() - start < DEADLINE_NS);
-		nap();
+		(void)sched_yield();
 	}
 	check(monotonic_ns() - start > BATCH_DELAY_NS / 2); /* not each by itself */
 }
@@ -205,11 +200,23 @@ TEST(a_full_database_applies_nothing_by_halves)
 	catalog_close(catalog);
 }
 
-static int wait_for(struct db *db, void *arg)
+struct gate {
+	sem_t reached, open;
+};
+
+static void take(sem_t *sem)
 {
-	(void)db;
-	while (sem_wait(arg) < 0)
+	while (sem_wait(sem) < 0)
 		check(errno == EINTR);
+}
+
+static int wait_at(struct db *db, void *arg)
+{
+	struct gate *gate = arg;
+
+	(void)db;
+	check_int(sem_post(&gate->reached), 0);
+	take(&gate->open);
 	return 0;
 }
 
@@ -257,30 +264,28 @@ static void test_full(void *(*fill)(void *), size_t *ret_steps, size_t *ret_byte
 	struct producer producer = { .catalog = catalog };
 	int64_t start = monotonic_ns();
 	pthread_t thread;
-	sem_t gate;
+	struct gate gate;
 
-	check_int(sem_init(&gate, 0, 0), 0);
+	check_int(sem_init(&gate.reached, 0, 0), 0);
+	check_int(sem_init(&gate.open, 0, 0), 0);
 	put_file(catalog, 1, "a", 10, 5);
 	check_int(catalog_barrier(catalog), 0);
-	check_int(call(catalog, wait_for, &gate, 0), 0);
-	/* Only once the writer has taken the gate is the queue empty. */
-	while (read_field(catalog, &catalog->writer.steps) > 0) {
-		check(monotonic_ns() - start < DEADLINE_NS);
-		nap();
-	}
+	check_int(call(catalog, wait_at, &gate, 0), 0);
+	take(&gate.reached); /* from here on the queue is empty and the writer busy */
 	check_int(pthread_create(&thread, NULL, fill, &producer), 0);
 	while (read_field(catalog, &catalog->writer.squeezed) == 0) {
 		check(monotonic_ns() - start < DEADLINE_NS);
-		nap();
+		(void)sched_yield();
 	}
 	check_int(producer.done, 0);
 	*ret_steps = read_field(catalog, &catalog->writer.steps);
 	*ret_bytes = read_field(catalog, &catalog->writer.bytes);
-	check_int(sem_post(&gate), 0);
+	check_int(sem_post(&gate.open), 0);
 	check_int(pthread_join(thread, NULL), 0);
 	check_int(producer.result, 0);
 	check_int(catalog_barrier(catalog), 0);
-	(void)sem_destroy(&gate);
+	(void)sem_destroy(&gate.reached);
+	(void)sem_destroy(&gate.open);
 }
 
 TEST(a_queue_full_of_steps_makes_the_caller_wait)
