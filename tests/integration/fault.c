@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A disk that fails, for LD_PRELOAD. The file that MEDIAFS_FAULT names is looked at on every call,
+ * one fault a line:
+ *
+ *   CALL ERRNO PATTERN     CALL: write, sync, read; ERRNO: a number; PATTERN: glob of the path
+ *   flip 0 PATTERN         what is read has its first bit turned
+ *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
+ *
+ * No file, no faults. Paths are those of /proc/self/fd.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The whole table, with plain system calls: none of ours is called again. */
+static ssize_t load(char *text, size_t size)
+{
+	const char *path = getenv("MEDIAFS_FAULT");
+	ssize_t n;
+	long fd;
+
+	fd = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0) : -1;
+	if (fd < 0)
+		return 0;
+	n = syscall(SYS_read, fd, text, size - 1);
+	(void)syscall(SYS_close, fd);
+	return n > 0 ? n : 0;
+}
+
+static int fault_for_path(const char *call, const char *path)
+{
+	char text[2048], *rest = text, *line;
+
+	text[load(text, sizeof(text))] = 0;
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		char name[16], pattern[512];
+		int error;
+
+		if (sscanf(line, "%15s %d %511s", name, &error, pattern) == 3 &&
+		    strcmp(name, call) == 0 && fnmatch(pattern, path, 0) == 0)
+			return error ? error : -1;
+	}
+	return 0;
+}
+
+static int fault(const char *call, int fd)
+{
+	char link[32], path[4096];
+	int saved = errno, found;
+	ssize_t n;
+
+	if (!getenv("MEDIAFS_FAULT"))
+		return 0;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0) {
+		errno = saved;
+		return 0;
+	}
+	path[n] = 0;
+	found = fault_for_path(call, path);
+	errno = saved;
+	return found;
+}
+
+#define NEXT(name) __typeof__(&name) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+#define FAIL(call, fd)                                                                             \
+	do {                                                                                       \
+		int error_ = fault(call, fd);                                                      \
+		if (error_ > 0) {                                                                  \
+			errno = error_;                                                            \
+			return -1;                                                                 \
+		}                                                                                  \
+	} while (0)
+
+static ssize_t maybe_flip(int fd, void *buffer, ssize_t n)
+{
+	if (n > 0 && fault("flip", fd))
+		*(unsigned char *)buffer ^= 1;
+	return n;
+}
+
+ssize_t pwrite(int fd, const void *buffer, size_t length, off_t offset)
+{
+	NEXT(pwrite);
+	FAIL("write", fd);
+	return next(fd, buffer, length, offset);
+}
+
+ssize_t pwrite64(int fd, const void *buffer, size_t length, off64_t offset)
+{
+	NEXT(pwrite64);
+	FAIL("write", fd);
+	return next(fd, buffer, length, offset);
+}
+
+ssize_t write(int fd, const void *buffer, size_t length)
+{
+	NEXT(write);
+	FAIL("write", fd);
+	return next(fd, buffer, length);
+}
+
+ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset)
+{
+	NEXT(pwritev);
+	FAIL("write", fd);
+	return next(fd, vector, count, offset);
+}
+
+ssize_t pwritev64(int fd, const struct iovec *vector, int count, off64_t offset)
+{
+	NEXT(pwritev64);
+	FAIL("write", fd);
+	return next(fd, vector, count, offset);
+}
+
+ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t length,
+	       unsigned flags)
+{
+	NEXT(splice);
+	FAIL("write", out);
+	return next(in, in_offset, out, out_offset, length, flags);
+}
+
+int fsync(int fd)
+{
+	NEXT(fsync);
+	FAIL("sync", fd);
+	return next(fd);
+}
+
+int fdatasync(int fd)
+{
+	NEXT(fdatasync);
+	FAIL("sync", fd);
+	return next(fd);
+}
+
+ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
+{
+	NEXT(pread);
+	FAIL("read", fd);
+	return maybe_flip(fd, buffer, next(fd, buffer, length, offset));
+}
+
+ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
+{
+	NEXT(pread64);
+	FAIL("read", fd);
+	return maybe_flip(fd, buffer, next(fd, buffer, length, offset));
+}
+
+int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsigned flags)
+{
+	int error = flags && getenv("MEDIAFS_FAULT") ? fault_for_path("noreplace", new) : 0;
+
+	if (error > 0) {
+		errno = error;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, old_dir, old, new_dir, new, flags);
+}

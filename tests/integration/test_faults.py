@@ -1,0 +1,225 @@
+"""The disk under the store is full or fails: writers are told, what was verified stays right."""
+import errno
+import os
+import pathlib
+import time
+
+import pytest
+
+from lib import fsck, loop_image, pattern, run, tool, wait_for
+
+MIB = 1 << 20
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The failing disk, built once."""
+    compiler = tool("cc") or tool("gcc") or tool("clang")
+    if not compiler:
+        pytest.skip("no C compiler")
+    path = tmp_path_factory.mktemp("fault") / "fault.so"
+    run(compiler, "-shared", "-fPIC", "-o", path, HERE / "fault.c", "-ldl")
+    return path
+
+
+@pytest.fixture
+def failing(sites, tier, library, tmp_path):
+    """A cart whose disk fails as told: failing.fault("write 5 *clip*")."""
+    table = tmp_path / "faults"
+    site = sites("cart", tier=tier, settings={"transfer.retry_max": "200ms"})
+
+    def fault(*lines):
+        fresh = tmp_path / "faults.new"
+        fresh.write_text("\n".join(lines))
+        fresh.rename(table)
+    site.fault = fault
+    site.environment = {"LD_PRELOAD": str(library), "MEDIAFS_FAULT": str(table),
+                        "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    site.mount(env=site.environment)
+    return site
+
+
+def write(path, data):
+    """As cp: every error is one. The errno, or 0."""
+    try:
+        with open(path, "wb", buffering=0) as out:
+            view = memoryview(data)
+            while view:
+                view = view[out.write(view):]
+            os.fsync(out.fileno())
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+def events(site, kind):
+    return [event for event in site.events() if event["event"] == kind]
+
+
+def check_damaged_and_kept_here(site, tier, name):
+    site.wait_state(name, "damaged")
+    assert [event for event in events(site, "damaged") if event["path"] == name]
+    (site.mnt / "good.mov").write_bytes(pattern(MIB, 50))
+    site.wait("good.mov")
+    assert not (tier / name).exists(), "damaged bytes were sent"
+    assert site.state(name) == "damaged"
+    assert site.wait(name, "verified", timeout=5, check=False).returncode == 5
+
+
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_an_error_of_the_disk_reaches_the_writer(failing, tier, call):
+    failing.fault(f"{call} {errno.EIO} */tree/clip.mov")
+    assert write(failing.mnt / "clip.mov", pattern(3 * MIB)) == errno.EIO
+    check_damaged_and_kept_here(failing, tier, "clip.mov")
+
+
+def test_an_error_of_a_later_write_sticks_to_the_file(failing, tier):
+    """The first bytes were taken, later ones not: the close is clean, the file is not."""
+    with open(failing.mnt / "clip.mov", "wb", buffering=0) as out:
+        out.write(pattern(MIB))
+        failing.fault(f"write {errno.EIO} */tree/clip.mov")
+        with pytest.raises(OSError):
+            for _ in range(16):
+                out.write(pattern(MIB))
+                os.fsync(out.fileno())
+        failing.fault()
+    check_damaged_and_kept_here(failing, tier, "clip.mov")
+    # Copied again, it is as good as any.
+    data = pattern(2 * MIB, 7)
+    assert write(failing.mnt / "clip.mov", data) == 0
+    failing.wait("clip.mov")
+    assert (tier / "clip.mov").read_bytes() == data
+
+
+def test_bytes_that_cannot_be_read_back_are_not_verified(failing, tier):
+    failing.fault(f"read {errno.EIO} */tree/clip.mov")
+    assert write(failing.mnt / "clip.mov", pattern(3 * MIB)) == 0
+    check_damaged_and_kept_here(failing, tier, "clip.mov")
+
+
+def test_bytes_that_read_back_differently_are_not_verified(failing, tier):
+    failing.fault("flip 0 */tree/clip.mov")
+    assert write(failing.mnt / "clip.mov", pattern(3 * MIB)) == 0
+    check_damaged_and_kept_here(failing, tier, "clip.mov")
+    text = failing.log_text()
+    assert "clip.mov" in text and "damaged" in text
+
+
+def test_with_verify_close_the_close_fails(failing, tier):
+    failing.set("ingest.verify", "close")
+    failing.fault("flip 0 */tree/clip.mov")
+    handle = os.open(failing.mnt / "clip.mov", os.O_WRONLY | os.O_CREAT)
+    os.write(handle, pattern(MIB))
+    with pytest.raises(OSError) as caught:
+        os.close(handle)
+    assert caught.value.errno == errno.EIO
+    failing.fault()
+    assert write(failing.mnt / "other.mov", pattern(MIB, 2)) == 0
+    assert failing.state("other.mov") not in ("receiving", "received", "damaged")
+    check_damaged_and_kept_here(failing, tier, "clip.mov")
+
+
+@pytest.mark.parametrize("call", ["write", "sync", "read"])
+def test_an_error_of_the_tiers_disk_is_tried_again(failing, tier, call):
+    failing.fault(f"{call} {errno.EIO} */.mediafs/v1/tmp/part-*")
+    data = pattern(3 * MIB)
+    assert write(failing.mnt / "clip.mov", data) == 0
+    failing.wait("clip.mov", "verified")
+    wait_for(lambda: "clip.mov: not sent" in failing.log_text() or
+             failing.status()["moving"]["tier_down"], "an attempt that fails")
+    assert not (tier / "clip.mov").exists()
+    assert not list(tier.glob(".mediafs/v1/tmp/*"))
+    failing.fault()
+    failing.wait("clip.mov")
+    assert (tier / "clip.mov").read_bytes() == data
+
+
+def test_a_tier_that_keeps_other_bytes_is_found_out(failing, tier):
+    failing.fault("flip 0 */.mediafs/v1/tmp/part-*")
+    assert write(failing.mnt / "clip.mov", pattern(3 * MIB)) == 0
+    wait_for(lambda: "clip.mov: not sent" in failing.log_text(), "an attempt that fails")
+    assert not (tier / "clip.mov").exists()
+    assert failing.state("clip.mov") in ("queued", "uploading")
+    failing.fault()
+    failing.wait("clip.mov")
+
+
+def test_a_tier_without_noreplace(failing, tier):
+    """As NFS: rename() can only replace."""
+    failing.fault(f"noreplace {errno.EINVAL} *")
+    (tier / "taken.mov").write_bytes(b"theirs")
+    for name in ("clip.mov", "taken.mov"):
+        (failing.mnt / name).write_bytes(pattern(MIB))
+        failing.wait(name)
+    assert (tier / "taken.mov").read_bytes() == b"theirs"
+    assert (tier / "clip.mov").read_bytes() == (failing.tree / "clip.mov").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
+@pytest.mark.parametrize("kind,size", [("ext4", 192), ("xfs", 320)])
+def test_a_full_disk_is_told_and_nothing_verified_is_lost(tmp_path, tier, kind, size, sites):
+    if not tool(f"mkfs.{kind}"):
+        pytest.skip(f"no mkfs.{kind}")
+    point, undo = loop_image(tmp_path, size * MIB, kind)
+    site = None
+    try:
+        from lib import Site
+        site = Site(point, "cart", tier=tier, settings={"space.evict_above": "0%"}).mount()
+        kept = {}
+        for index in range(4):
+            name = f"kept{index}.mov"
+            kept[name] = pattern(5 * MIB, index)
+            assert write(site.mnt / name, kept[name]) == 0
+        site.wait("", "verified")
+        assert write(site.mnt / "big.mov", bytes(2 * size * MIB)) == errno.ENOSPC
+
+        # What was verified is what it was, the catalog works, and there is room again.
+        for name, data in kept.items():
+            assert (site.mnt / name).read_bytes() == data
+        (site.mnt / "big.mov").unlink()
+        again = pattern(5 * MIB, 77)
+        deadline = time.monotonic() + 30
+        while (code := write(site.mnt / "again.mov", again)) == errno.ENOSPC:
+            assert time.monotonic() < deadline, "still full after the big file went"
+        assert code == 0
+        site.wait()
+        for name, data in {**kept, "again.mov": again}.items():
+            assert (tier / name).read_bytes() == data
+        site.umount()
+        check = fsck("--full", "-n", site.store)
+        assert check.returncode == 0, check.stdout + check.stderr
+    finally:
+        if site:
+            site.close()
+        undo()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
+def test_small_files_until_the_disk_is_full(tmp_path, tier):
+    """Not a byte of the reserve goes to writers: the catalog keeps working."""
+    from lib import Site
+    point, undo = loop_image(tmp_path, 128 * MIB)
+    site = None
+    try:
+        site = Site(point, "cart", tier=tier, settings={"space.evict_above": "0%"}).mount()
+        (site.mnt / "frames").mkdir()
+        good, code = [], 0
+        for index in range(4000):
+            name = f"frames/f{index:05}.dpx"
+            code = write(site.mnt / name, pattern(128 << 10, index))
+            if code:
+                break
+            good.append(name)
+        assert code == errno.ENOSPC
+        assert site.status()["catalog_error"] is None
+        for name in good[:50]:
+            site.wait(name)
+        for name in good[-20:]:
+            (site.mnt / name).unlink()
+        assert write(site.mnt / "after.txt", b"still alive") == 0
+        site.wait("after.txt")
+    finally:
+        if site:
+            site.close()
+        undo()

@@ -1,0 +1,250 @@
+"""The place for copies is full, gone, pulled out, read-only, slow, lies, comes back."""
+import fcntl
+import json
+import os
+import struct
+import time
+
+import pytest
+
+from lib import BLOCK, flip, loop_image, pattern, run, wait_for
+
+MIB = 1 << 20
+QUICK = {"transfer.retry_max": "200ms"}
+SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
+NO_FLUSH = 2
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A 96 MiB disk for the tier: .point, .off(), .on()."""
+    point, undo = loop_image(tmp_path, 96 * MIB)
+    image = tmp_path / "ext4.img"
+
+    class Disk:
+        def off(self):
+            run("umount", "-l", point)
+
+        def on(self):
+            run("mount", "-o", "loop", image, point)
+
+        def remount(self, how):
+            run("mount", "-o", f"remount,{how}", point)
+
+        def pull(self):
+            handle = os.open(point, os.O_RDONLY)
+            try:
+                fcntl.ioctl(handle, SHUTDOWN, struct.pack("I", NO_FLUSH))
+            finally:
+                os.close(handle)
+    Disk.point = point
+    (point / "lost+found").rmdir()
+    yield Disk()
+    undo()
+
+
+def tier_condition(site):
+    moving = site.status()["moving"]
+    return moving["tier_error"] if moving["tier_down"] else None
+
+
+def check_arrives(site, disk, name="after.mov"):
+    """The tier works again, without a person."""
+    (site.mnt / name).write_bytes(pattern(MIB, 99))
+    site.wait()
+    assert tier_condition(site) is None
+    for path in site.tree.rglob("*"):
+        if path.is_file():
+            assert (disk.point / path.relative_to(site.tree)).read_bytes() == path.read_bytes()
+    assert not list(disk.point.glob(".mediafs/v1/tmp/*"))
+
+
+@needs_root
+def test_full_and_with_room_again(sites, disk):
+    site = sites("cart", tier=disk.point, settings=QUICK).mount()
+    filler = disk.point / "somebody-elses.bin"
+    filler.write_bytes(bytes(40 * MIB))
+    for index in range(6):
+        (site.mnt / f"clip{index}.mov").write_bytes(pattern(10 * MIB, index))
+    wait_for(lambda: tier_condition(site), "the tier to be full")
+    assert "space" in tier_condition(site).lower()
+    # What fits goes on; nothing half lies there.
+    assert site.status()["queue"]["poison"] == 0
+    for path in disk.point.glob("clip*.mov"):
+        assert path.read_bytes() == (site.tree / path.name).read_bytes()
+    filler.unlink()
+    check_arrives(site, disk)
+
+
+@needs_root
+def test_unmounted_is_never_an_empty_tier(sites, disk):
+    site = sites("cart", tier=disk.point, settings=QUICK).mount()
+    (site.mnt / "before.mov").write_bytes(pattern(MIB))
+    site.wait()
+    disk.off()
+    (site.mnt / "meanwhile.mov").write_bytes(pattern(MIB, 2))
+    wait_for(lambda: tier_condition(site), "the tier to be gone")
+    assert site.state("meanwhile.mov") in ("queued", "verified")
+    assert not os.listdir(disk.point), "written into the folder under the mount point"
+    # Nothing waits for it here.
+    assert site.cmd("evict", site.mnt / "before.mov", check=False).returncode != 0
+    assert (site.mnt / "before.mov").read_bytes() == pattern_of(site, "before.mov")
+    disk.on()
+    check_arrives(site, disk)
+
+
+def pattern_of(site, name):
+    return (site.tree / name).read_bytes()
+
+
+@needs_root
+def test_pulled_out_in_the_middle(sites, disk):
+    site = sites("cart", tier=disk.point, settings={**QUICK, "transfer.limit": "8M"}).mount()
+    for index in range(4):
+        (site.mnt / f"clip{index}.mov").write_bytes(pattern(8 * MIB, index))
+    wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "bytes to move")
+    disk.pull()
+    wait_for(lambda: tier_condition(site), "the tier to be gone")
+    assert site.status()["queue"]["poison"] == 0, site.log_text()
+    disk.off()
+    disk.on()
+    site.set("transfer.limit", "0")
+    check_arrives(site, disk)
+    stored = [event for event in site.events() if event["event"] == "stored"]
+    assert len(stored) == 5, "each file is told as stored once"
+
+
+@needs_root
+def test_read_only(sites, disk):
+    site = sites("cart", tier=disk.point, settings=QUICK).mount()
+    disk.remount("ro")
+    (site.mnt / "clip.mov").write_bytes(pattern(MIB))
+    wait_for(lambda: tier_condition(site), "the tier to be read-only")
+    assert "read-only" in tier_condition(site).lower()
+    disk.remount("rw")
+    check_arrives(site, disk)
+
+
+def test_another_place_under_the_same_path(sites, tmp_path, tier):
+    site = sites("cart", tier=tier, settings=QUICK).mount()
+    (site.mnt / "clip.mov").write_bytes(pattern(MIB))
+    site.wait()
+    tier.rename(tmp_path / "away")
+    other = sites("other", tier=None)
+    tier.mkdir()
+    (tier / ".mediafs/v1").mkdir(parents=True)
+    identity = json.loads((tmp_path / "away/.mediafs/v1/tier.json").read_text())
+    identity["tier"] = "0" * 8 + identity["tier"][8:]
+    (tier / ".mediafs/v1/tier.json").write_text(json.dumps(identity))
+    (site.mnt / "next.mov").write_bytes(pattern(MIB, 2))
+    wait_for(lambda: tier_condition(site), "the tier not to be ours")
+    assert sorted(path.name for path in tier.rglob("*")) == [".mediafs", "tier.json", "v1"]
+    assert other.tree.is_dir()
+
+
+def test_a_copy_that_changed_is_not_trusted(pair, tier):
+    cart, editorial = pair
+    data = pattern(4 * BLOCK + 77)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait("clip.mov")
+    wait_for(lambda: (editorial.mnt / "clip.mov").exists(), "the clip at editorial")
+    flip(tier / "clip.mov", 2 * BLOCK + 5)
+
+    # The cart keeps its bytes: there is no good copy.
+    assert cart.cmd("evict", cart.mnt / "clip.mov", check=False).returncode != 0
+    assert os.stat(cart.tree / "clip.mov").st_blocks * 512 >= len(data)
+    # Editorial gets right bytes or an error.
+    with open(editorial.mnt / "clip.mov", "rb", buffering=0) as clip:
+        assert clip.read(BLOCK) == data[:BLOCK]
+        clip.seek(2 * BLOCK)
+        with pytest.raises(OSError):
+            clip.read(BLOCK)
+        clip.seek(3 * BLOCK)
+        assert clip.read(BLOCK) == data[3 * BLOCK:4 * BLOCK]
+    assert (cart.mnt / "clip.mov").read_bytes() == data
+
+
+def test_a_copy_that_is_short_or_gone_is_not_trusted(cart, tier):
+    for index in range(2):
+        (cart.mnt / f"clip{index}.mov").write_bytes(pattern(4 * BLOCK, index))
+    cart.wait()
+    os.truncate(tier / "clip0.mov", 3 * BLOCK)
+    (tier / "clip1.mov").unlink()
+    for index in range(2):
+        assert cart.cmd("evict", cart.mnt / f"clip{index}.mov", check=False).returncode != 0
+        assert (cart.mnt / f"clip{index}.mov").read_bytes() == pattern_of(cart, f"clip{index}.mov")
+
+
+def test_poison_is_set_aside_and_the_others_go_on(sites, tier):
+    site = sites("cart", tier=tier, settings={"transfer.retry_max": "100ms"}).mount()
+    (tier / "DAY1").write_text("somebody's file where our folder should be")
+    (site.mnt / "DAY1").mkdir()
+    (site.mnt / "DAY1/clip.mov").write_bytes(pattern(MIB))
+    (site.mnt / "other.mov").write_bytes(pattern(MIB, 2))
+    site.wait("other.mov")
+    wait_for(lambda: site.status()["queue"]["poison"] == 1, "the poison file to be set aside")
+    assert [event for event in site.events() if event["event"] == "poison"]
+    assert (tier / "DAY1").read_text().startswith("somebody's")
+    assert site.state("DAY1/clip.mov") == "queued"
+
+
+def test_names_that_others_have_are_left_alone(cart, tier):
+    (tier / "clip.mov").write_bytes(b"theirs")
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait("clip.mov")
+    assert (tier / "clip.mov").read_bytes() == b"theirs"
+    ours = [path for path in tier.glob("clip~*.mov")]
+    assert len(ours) == 1 and ours[0].read_bytes() == pattern_of(cart, "clip.mov")
+
+
+def test_the_same_bytes_there_already_are_taken_over(cart, tier):
+    data = pattern(MIB)
+    (tier / "clip.mov").write_bytes(data)
+    inode = (tier / "clip.mov").stat().st_ino
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait("clip.mov")
+    assert (tier / "clip.mov").stat().st_ino == inode
+    assert not list(tier.glob("clip~*"))
+
+
+def test_pause_and_resume(cart, tier):
+    cart.cmd("pause")
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait("clip.mov", "verified")
+    cart.wait_state("clip.mov", "queued")
+    assert cart.status()["moving"]["paused"]
+    assert cart.wait("clip.mov", timeout=1, check=False).returncode == 3
+    assert not (tier / "clip.mov").exists()
+    cart.cmd("resume")
+    cart.wait("clip.mov")
+
+
+def test_a_limit_holds_and_is_lifted_at_once(sites, tier):
+    site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
+    begin = time.monotonic()
+    (site.mnt / "first.mov").write_bytes(pattern(6 * MIB))
+    site.wait("first.mov")
+    took = time.monotonic() - begin
+    assert took > 1.5, f"6 MiB at 2 MiB/s in {took:.2f} s"
+    (site.mnt / "second.mov").write_bytes(pattern(400 * MIB, 2))
+    wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the second to move")
+    site.set("transfer.limit", "0")
+    begin = time.monotonic()
+    site.wait("second.mov")
+    assert time.monotonic() - begin < 100, "the limit still held (it would take 200 s)"
+
+
+def test_notes_then_sound_then_proxies_then_originals(cart):
+    cart.cmd("pause")
+    names = ["A001.mov", "A001.wav", "A001_proxy.mp4", "notes.txt"]
+    for index, name in enumerate(names):
+        (cart.mnt / name).write_bytes(pattern(MIB, index))
+    cart.wait("", "verified")
+    for name in names:
+        cart.wait_state(name, "queued")
+    cart.cmd("resume")
+    cart.wait()
+    order = [event["path"] for event in cart.events() if event["event"] == "stored"]
+    assert order == ["notes.txt", "A001.wav", "A001_proxy.mp4", "A001.mov"]
