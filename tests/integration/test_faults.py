@@ -1,4 +1,5 @@
 """The disk under the store is full or fails: writers are told, what was verified stays right."""
+import contextlib
 import errno
 import os
 import pathlib
@@ -6,7 +7,7 @@ import time
 
 import pytest
 
-from lib import fsck, loop_image, pattern, run, tool, wait_for
+from lib import Site, fsck, loop_image, pattern, run, tool, wait_for
 
 MIB = 1 << 20
 HERE = pathlib.Path(__file__).parent
@@ -75,15 +76,17 @@ def test_an_error_of_the_disk_reaches_the_writer(failing, tier, call):
 
 
 def test_an_error_of_a_later_write_sticks_to_the_file(failing, tier):
-    """The first bytes were taken, later ones not: the close is clean, the file is not."""
-    with open(failing.mnt / "clip.mov", "wb", buffering=0) as out:
-        out.write(pattern(MIB))
-        failing.fault(f"write {errno.EIO} */tree/clip.mov")
-        with pytest.raises(OSError):
-            for _ in range(16):
-                out.write(pattern(MIB))
-                os.fsync(out.fileno())
-        failing.fault()
+    """The first bytes were taken, later ones not."""
+    out = os.open(failing.mnt / "clip.mov", os.O_WRONLY | os.O_CREAT)
+    os.write(out, pattern(MIB))
+    failing.fault(f"write {errno.EIO} */tree/clip.mov")
+    with pytest.raises(OSError):
+        for _ in range(16):
+            os.write(out, pattern(MIB))
+            os.fsync(out)
+    failing.fault()
+    with contextlib.suppress(OSError):  # may say so once more
+        os.close(out)
     check_damaged_and_kept_here(failing, tier, "clip.mov")
     # Copied again, it is as good as any.
     data = pattern(2 * MIB, 7)
@@ -164,7 +167,6 @@ def test_a_full_disk_is_told_and_nothing_verified_is_lost(tmp_path, tier, kind, 
     point, undo = loop_image(tmp_path, size * MIB, kind)
     site = None
     try:
-        from lib import Site
         site = Site(point, "cart", tier=tier, settings={"space.evict_above": "0%"}).mount()
         kept = {}
         for index in range(4):
@@ -198,7 +200,6 @@ def test_a_full_disk_is_told_and_nothing_verified_is_lost(tmp_path, tier, kind, 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
 def test_small_files_until_the_disk_is_full(tmp_path, tier):
     """Not a byte of the reserve goes to writers: the catalog keeps working."""
-    from lib import Site
     point, undo = loop_image(tmp_path, 128 * MIB)
     site = None
     try:
@@ -213,6 +214,7 @@ def test_small_files_until_the_disk_is_full(tmp_path, tier):
             good.append(name)
         assert code == errno.ENOSPC
         assert site.status()["catalog_error"] is None
+        site.wait(good[0])
         for name in good[:50]:
             site.wait(name)
         for name in good[-20:]:

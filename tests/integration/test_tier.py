@@ -81,7 +81,7 @@ def test_full_and_with_room_again(sites, disk):
 @needs_root
 def test_unmounted_is_never_an_empty_tier(sites, disk):
     site = sites("cart", tier=disk.point, settings=QUICK).mount()
-    (site.mnt / "before.mov").write_bytes(pattern(MIB))
+    (site.mnt / "before.mov").write_bytes(pattern(3 * BLOCK))
     site.wait()
     disk.off()
     (site.mnt / "meanwhile.mov").write_bytes(pattern(MIB, 2))
