@@ -18,8 +18,11 @@
 #define LOOK_NS NS_PER_SEC           /* between looks at the disk */
 #define PINS_NS (300 * NS_PER_SEC)   /* between looks for pinned files that are not here */
 #define IN_VAIN_NS (30 * NS_PER_SEC) /* when nothing could be evicted or checked */
-#define ADMIT_NS (250 * NS_PER_MS)   /* how long what statvfs said is believed */
-#define BUSY_NS (200 * NS_PER_MS)    /* steps aside this long at a time */
+/* Between checkpoints the WAL grows to 16 MiB, far more while readers hold it. */
+#define RESERVE_LEAST (64ull << 20)
+
+#define ADMIT_NS (250 * NS_PER_MS) /* how long what statvfs said is believed */
+#define BUSY_NS (200 * NS_PER_MS)  /* steps aside this long at a time */
 
 /* Eviction goes on until this much (per mille) below the watermark. */
 #define EVICT_BELOW 20
@@ -94,6 +97,16 @@ struct disk {
 	uint64_t free_bytes, total_bytes;
 };
 
+uint64_t keeper_reserve(struct volume *volume, uint64_t total_bytes)
+{
+	uint64_t share = (uint64_t)volume_setting(volume, SETTING_RESERVE);
+	uint64_t reserve = total_bytes / 1000 * share;
+
+	if (share && reserve < RESERVE_LEAST)
+		reserve = total_bytes / 4 < RESERVE_LEAST ? total_bytes / 4 : RESERVE_LEAST;
+	return reserve;
+}
+
 static int look_at_disk(struct keeper *keeper, struct disk *ret_disk)
 {
 	struct volume *volume = keeper->volume;
@@ -104,7 +117,7 @@ static int look_at_disk(struct keeper *keeper, struct disk *ret_disk)
 		return -errno;
 	ret_disk->free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
 	ret_disk->total_bytes = (uint64_t)st.f_blocks * st.f_frsize;
-	reserve = ret_disk->total_bytes / 1000 * (uint64_t)volume_setting(volume, SETTING_RESERVE);
+	reserve = keeper_reserve(volume, ret_disk->total_bytes);
 	atomic_store(&keeper->room, (int64_t)ret_disk->free_bytes - (int64_t)reserve);
 	atomic_store(&keeper->looked_ns, monotonic_ns());
 	return 0;

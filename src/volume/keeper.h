@@ -11,6 +11,12 @@ struct keeper *keeper_new(struct volume *volume);
 int keeper_start(struct keeper *keeper);
 void keeper_free(struct keeper *keeper);
 
+/*
+ * What is kept free of a disk of @total_bytes: the setting's share, and on small disks at least as
+ * much as the catalog's log may grow to between checkpoints (but never above a quarter).
+ */
+uint64_t keeper_reserve(struct volume *volume, uint64_t total_bytes);
+
 /* -ENOSPC when writing @bytes would eat the reserve. Cheap: looks at the disk a few times a second.
  */
 int keeper_admit(struct keeper *keeper, uint64_t bytes);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "volume/keeper.h"
 #include "volume/tree.h"
 
 /* "." and "..": asked for by who exports the file system, for inodes that we may have forgotten. */
@@ -102,8 +103,9 @@ int volume_statfs(struct volume *volume, struct statvfs *ret_statfs)
 	if (fstatvfs(volume->store->tree_fd, &st) < 0)
 		return -errno;
 	/* What the reserve keeps from writers is not available: copy tools compare with this. */
-	reserve = (fsblkcnt_t)((double)st.f_blocks *
-			       (double)volume_setting(volume, SETTING_RESERVE) / 1000.0);
+	reserve = st.f_frsize ? keeper_reserve(volume, (uint64_t)st.f_blocks * st.f_frsize) /
+					st.f_frsize
+			      : 0;
 	st.f_bavail = st.f_bavail > reserve ? st.f_bavail - reserve : 0;
 	st.f_bfree = st.f_bfree > reserve ? st.f_bfree - reserve : 0;
 	st.f_namemax = NAME_MAX_BYTES;
