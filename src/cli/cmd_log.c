@@ -13,7 +13,7 @@
 #define COUNT 20
 #define COUNT_MAX 100000
 #define FOLLOW_NS (500 * NS_PER_MS)
-#define FOLLOW_BATCH 1000
+#define PAGE 1000
 
 static int print_event(void *arg, const json_t *line)
 {
@@ -55,22 +55,35 @@ static json_t *log_request(const char *path, int64_t count, int64_t after)
 	return request;
 }
 
-static int follow(struct cli *cli, const struct target *target, struct client *client, int64_t next)
+/* Everything after *@next, in pages, so that no answer gets too long. */
+static int print_after(struct cli *cli, const struct target *target, struct client *client,
+		       int64_t *next)
 {
-	cli_catch_signals();
-	while (!cli_interrupted()) {
+	int64_t count = PAGE;
+
+	while (count == PAGE && !cli_interrupted()) {
 		cleanup_json json_t *final = NULL;
-		int code = target_call(cli, client, log_request(target->path, FOLLOW_BATCH, next),
-				       0, print_event, cli, &final);
+		int code = target_call(cli, client, log_request(target->path, PAGE, *next), 0,
+				       print_event, cli, &final);
 
 		if (code)
-			return cli_interrupted() ? MEDIAFS_EXIT_OK : code;
-		next = json_int_or(final, "next", next);
-		if (fflush(stdout) != 0)
-			return MEDIAFS_EXIT_FAILED;
+			return code;
+		*next = json_int_or(final, "next", *next);
+		count = json_int_or(final, "count", 0);
+	}
+	return fflush(stdout) == 0 ? MEDIAFS_EXIT_OK : MEDIAFS_EXIT_FAILED;
+}
+
+static int follow(struct cli *cli, const struct target *target, struct client *client, int64_t next)
+{
+	int code = MEDIAFS_EXIT_OK;
+
+	cli_catch_signals();
+	while (code == MEDIAFS_EXIT_OK && !cli_interrupted()) {
+		code = print_after(cli, target, client, &next);
 		cli_pause(FOLLOW_NS);
 	}
-	return MEDIAFS_EXIT_OK;
+	return cli_interrupted() ? MEDIAFS_EXIT_OK : code;
 }
 
 static int verify(struct cli *cli, struct client *client)
@@ -110,7 +123,7 @@ static int run(struct cli *cli)
 	cleanup_with(target_fini) struct target target = { 0 };
 	const char *what = cli->options.value[OPT_VERIFY];
 	cleanup_json json_t *final = NULL;
-	int64_t count;
+	int64_t count, next = 0;
 	int code;
 
 	if (!line_count(cli, &count))
@@ -125,15 +138,22 @@ static int run(struct cli *cli)
 		return code;
 	if (what)
 		return verify(cli, client);
-	code = target_call(cli, client, log_request(target.path, count, -1), 0, print_event, cli,
-			   &final);
+	/* A program wants all, a person the last screen. */
+	if (cli->json && !cli->options.given[OPT_LINES]) {
+		code = print_after(cli, &target, client, &next);
+	} else {
+		code = target_call(cli, client, log_request(target.path, count, -1), 0, print_event,
+				   cli, &final);
+		next = json_int_or(final, "next", 0);
+	}
 	if (code || !cli->options.given[OPT_FOLLOW])
 		return code;
-	return follow(cli, &target, client, json_int_or(final, "next", 0));
+	(void)fflush(stdout);
+	return follow(cli, &target, client, next);
 }
 
 static const struct option_spec options[] = {
-	{ OPT_LINES, 'n', "lines", "N", "the last N events (default: 20)" },
+	{ OPT_LINES, 'n', "lines", "N", "the last N events (default: 20, with --json all)" },
 	{ OPT_FOLLOW, 'f', "follow", NULL, "go on with what happens, until interrupted" },
 	{ OPT_VERIFY, 0, "verify", "chain", "check that no event was changed or removed" },
 	{ OPT_END, 0, NULL, NULL, NULL },

@@ -10,7 +10,8 @@
 
 /*
  * "log": the last @count events of PATH (and below), oldest first; with "after": those after
- * that seq, at most @count. Last line: next, what "after" is to be for the ones that follow.
+ * that seq, at most @count. Last line: next, what "after" is to be for the ones that follow;
+ * count, of those sent.
  *
  * Events are collected first and sent then: a slow reader holds no transaction open.
  */
@@ -102,7 +103,8 @@ int request_log(struct request *request)
 	collected_fini(&collected);
 	if (r < 0)
 		return r;
-	return request_add(request, "next", json_integer((json_int_t)collected.last_seq));
+	r = request_add(request, "next", json_integer((json_int_t)collected.last_seq));
+	return r < 0 ? r : request_add(request, "count", json_integer((json_int_t)collected.used));
 }
 
 int request_log_verify(struct request *request)
