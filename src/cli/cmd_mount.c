@@ -126,6 +126,7 @@ static int prepare(struct cli *cli, const char *store, const char *mountpoint,
 		   struct fs_options *options)
 {
 	cleanup_free char *store_path = realpath(store, NULL);
+	int store_error = -errno;
 	cleanup_free char *place = target_real_path(mountpoint);
 	const char *list = cli->options.value[OPT_MOUNT];
 	cleanup_free char *message = NULL;
@@ -133,7 +134,7 @@ static int prepare(struct cli *cli, const char *store, const char *mountpoint,
 	int r;
 
 	if (!store_path)
-		return cli_fail_errno(cli, -errno, "the store %s", store);
+		return cli_fail_errno(cli, store_error, "the store %s", store);
 	r = place ? fs_options_init(options, store_path, place) : -ENOMEM;
 	if (r == 0 && list)
 		r = fs_options_parse(options, list, &message);
