@@ -138,6 +138,20 @@ static int park(struct file *file, const struct parked *values)
 	return r;
 }
 
+/* As is_here(); when some of the rest is not, what comes next may be fetched ahead. */
+static bool is_here_for_reader(struct live *live, off_t offset, size_t *length)
+{
+	bool here, whole;
+
+	mutex_lock(&live->lock);
+	here = is_here_locked(live, offset, length);
+	whole = live_is_whole(live);
+	mutex_unlock(&live->lock);
+	if (here && !whole)
+		hydrate_hint(live, (uint64_t)offset, *length);
+	return here;
+}
+
 ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset,
 		    volume_read_done done, void *arg)
 {
@@ -148,7 +162,7 @@ ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset
 	if (offset < 0)
 		return -EINVAL;
 	live_drain(live);
-	if (is_here(live, offset, &length))
+	if (is_here_for_reader(live, offset, &length))
 		return file_read_resident(file, buffer, length, offset);
 	return park(file, &(struct parked){ .file = file,
 					    .buffer = buffer,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "hash/readback.h"
 #include "util/cleanup.h"
@@ -75,7 +76,7 @@ static int claim(struct scrub *scrub)
 	int r;
 
 	scoped_lock(&live->lock);
-	if (!file_state_is_verified(live->state) || live->unlinked || !live->is_level)
+	if (!file_state_is_verified(live->state) || live->unlinked)
 		return 0;
 	if (live->verifying || live->moving)
 		return -EBUSY;
@@ -99,6 +100,7 @@ static int load_content(struct scrub *scrub)
 {
 	struct catalog *catalog = scrub->volume->catalog;
 	struct node_row node;
+	struct stat st;
 	int r;
 
 	r = catalog_barrier(catalog);
@@ -107,6 +109,12 @@ static int load_content(struct scrub *scrub)
 	if (r < 0)
 		return r;
 	if (r == 0 || node.generation != scrub->generation || !node.content)
+		return -ESTALE;
+	/* Somebody wrote to it while nothing was mounted: the leveller will have it received again.
+	 * Bytes that differ under an old mtime are another thing. */
+	if (fstat(scrub->fd, &st) < 0)
+		return -errno;
+	if (node.mtime_ns != timespec_ns(st.st_mtim))
 		return -ESTALE;
 	r = catalog_get_content(catalog, node.content, &scrub->content);
 	return r == 0 ? -EUCLEAN : r < 0 ? r : 0;
