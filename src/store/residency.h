@@ -69,6 +69,9 @@ int residency_read(int fd, struct residency *ret_residency);
  * write permission is not needed: where the mode denies it, it is given for the moment.
  */
 int residency_write(int fd, const struct residency *residency);
+
+/* As residency_write() but durable only when the caller has synced: for many new files at once. */
+int residency_mark(int fd, const struct residency *residency);
 int residency_remove(int fd);
 
 /*

@@ -73,10 +73,16 @@ static int set_xattr(int fd, void *arg)
 	return fsetxattr(fd, RESIDENCY_XATTR, bytes, length, 0) < 0 ? -errno : 0;
 }
 
-int residency_write(int fd, const struct residency *residency)
+int residency_mark(int fd, const struct residency *residency)
 {
 	struct residency copy = *residency;
-	int r = with_permission(fd, set_xattr, &copy);
+
+	return with_permission(fd, set_xattr, &copy);
+}
+
+int residency_write(int fd, const struct residency *residency)
+{
+	int r = residency_mark(fd, residency);
 
 	if (r < 0)
 		return r;

@@ -24,7 +24,7 @@ void segment_fini(struct segment *segment)
 	segment->count = 0;
 }
 
-bool site_name_ok(const char *name)
+bool segment_name_ok(const char *name)
 {
 	size_t length = strlen(name);
 
@@ -103,7 +103,7 @@ static void seal_write(char *text, size_t length)
 
 static bool segment_ok(const struct segment *segment)
 {
-	return uuid_ok(segment->site) && site_name_ok(segment->name) && segment->segment >= 1 &&
+	return uuid_ok(segment->site) && segment_name_ok(segment->name) && segment->segment >= 1 &&
 	       segment->segment <= INT64_MAX && segment->first >= 1 &&
 	       segment->first <= INT64_MAX - SEGMENT_MAX_RECORDS && segment->lamport >= 1 &&
 	       segment->lamport <= SEGMENT_MAX_LAMPORT && segment->count <= SEGMENT_MAX_RECORDS;
@@ -315,8 +315,8 @@ int head_read(const void *text, size_t length, struct head *ret_head)
 
 	if (!json_is_object(object) || json_int_or(object, "format", 0) != SEGMENT_FORMAT ||
 	    !copy_text(object, "site", head.site, sizeof(head.site)) || !uuid_ok(head.site) ||
-	    !copy_text(object, "name", head.name, sizeof(head.name)) || !site_name_ok(head.name) ||
-	    !copy_chain(object, "chain", head.chain))
+	    !copy_text(object, "name", head.name, sizeof(head.name)) ||
+	    !segment_name_ok(head.name) || !copy_chain(object, "chain", head.chain))
 		return -EINVAL;
 	segment = json_int_or(object, "segment", -1);
 	if (segment < 0)

@@ -64,7 +64,7 @@ int head_write(const struct head *head, char **ret_text);
 int head_read(const void *text, size_t length, struct head *ret_head);
 
 /* 1 to 63 of letters, digits, '.', '_', '-'. */
-bool site_name_ok(const char *name);
+bool segment_name_ok(const char *name);
 
 /* Any text as such a name. */
 void site_name_from(const char *text, char ret_name[64]);

@@ -56,6 +56,13 @@ int tree_queue_node(struct volume *volume, const struct stat *st, struct live *l
 /* Mode, size and times of @st (as the backing file system gives it) changed. */
 int tree_queue_attributes(struct volume *volume, const struct stat *st);
 
+/*
+ * A name of the inode @path_fd went. The descriptor was opened before and stays open until
+ * the catalog has been told: until then the number cannot be given to another inode, whose
+ * rows the catalog would confuse with these.
+ */
+void tree_lost_name(struct volume *volume, int path_fd);
+
 /* Hand @fd's inode (@st: its stat as the backing file system gives it) to the kernel. -EXDEV. */
 int tree_entry(struct volume *volume, int fd, const struct stat *st, uint64_t parent,
 	       const char *name, struct volume_entry *ret_entry);

@@ -8,12 +8,7 @@
 #include "util/cleanup.h"
 #include "volume/tree.h"
 
-/*
- * A name of the inode @path_fd went. The descriptor was opened before and stays open until
- * the catalog has been told: until then the number cannot be given to another inode, whose
- * rows the catalog would confuse with these.
- */
-static void lost_name(struct volume *volume, int path_fd)
+void tree_lost_name(struct volume *volume, int path_fd)
 {
 	struct live *live;
 	struct stat st;
@@ -43,7 +38,7 @@ static void lost_name(struct volume *volume, int path_fd)
 
 static int remove_name(struct volume *volume, uint64_t parent, const char *name, int flags)
 {
-	cleanup_close int fd = -1; /* outlives the change: see lost_name() */
+	cleanup_close int fd = -1; /* outlives the change: see tree_lost_name() */
 	cleanup_with(tree_end) struct tree_change change = { 0 };
 	int r;
 
@@ -57,7 +52,7 @@ static int remove_name(struct volume *volume, uint64_t parent, const char *name,
 		return -errno;
 	if (unlinkat(change.fd, name, flags) < 0)
 		return -errno;
-	lost_name(volume, fd);
+	tree_lost_name(volume, fd);
 	return catalog_remove_name(volume->catalog, parent, name);
 }
 
@@ -110,7 +105,7 @@ static int tell_renamed(struct renaming *renaming)
 	if (exchange)
 		nodes_renamed(volume->nodes, renaming->target_id, renaming->parent, renaming->name);
 	else if (renaming->target >= 0)
-		lost_name(volume, renaming->target);
+		tree_lost_name(volume, renaming->target);
 	nodes_renamed(volume->nodes, renaming->source_id, renaming->new_parent, renaming->new_name);
 	return catalog_move_name(volume->catalog, renaming->parent, renaming->name,
 				 renaming->new_parent, renaming->new_name,

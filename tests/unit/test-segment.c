@@ -451,6 +451,6 @@ TEST(any_text_becomes_a_site_name)
 	text[199] = '\0';
 	site_name_from(text, name);
 	check_int(strlen(name), 63);
-	check(site_name_ok(name));
-	check(!site_name_ok(text));
+	check(segment_name_ok(name));
+	check(!segment_name_ok(text));
 }

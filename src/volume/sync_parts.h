@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * What the parts of the syncer share: sync_local.c (what our tree has), publish.c (tell others),
+ * show.c (what others told), read_sites.c (their journals), syncer.c (the thread, our journal).
+ */
+#include "catalog/sync.h"
+#include "sync/journal.h"
+#include "transfer/rules.h"
+#include "volume/syncer.h"
+
+/* Another site whose journal cannot be read on: looked at again later. */
+struct peer {
+	char site[37];
+	int64_t retry_ns; /* monotonic; 0 = nothing is wrong */
+	char *fault;      /* told last; owned */
+};
+
+struct syncer {
+	/* Constant after syncer_new(). */
+	struct volume *volume; /* borrowed, outlives us */
+	struct tier *tier;     /* where sites meet: the first one; borrowed */
+
+	struct thread thread;
+	struct mutex lock; /* rank 44; guards the next ones */
+	struct cond changed;
+	bool woken, stop, running;
+
+	/* Only whoever is running. */
+	char writer[37]; /* the UUID under which we publish */
+	char name[64];   /* of our site */
+	bool prepared;   /* this run of the program has begun: leftovers are gone */
+	bool own_checked, caught_up, head_due;
+	int64_t listed_ns, polled_ns, blocked_ns; /* monotonic */
+	struct peer *peers;                       /* owned */
+	size_t peer_count;
+};
+
+bool syncer_stops(struct syncer *syncer);
+
+/* What our tree has at a path, as a version would say it. */
+struct local {
+	bool found;
+	struct node_row row;
+	struct version_body body; /* kind 0: nothing that is told to sites; without tier and key */
+	bool settled;             /* its bytes are known: it can be told */
+	bool stored;
+};
+int local_get(struct syncer *syncer, const char *path, struct local *ret_local);
+void local_fini(struct local *local);
+
+/* Of what a version says: permissions that are told, for this kind. */
+uint32_t local_mode(const struct version_body *body, uint32_t mode);
+bool local_same_attributes(const struct local *local, const struct version_body *body);
+bool local_same_content(const struct local *local, const struct version_body *body);
+
+/* The tier whose UUID is @uuid; 1 found, 0 not one of ours. */
+int syncer_find_tier(struct syncer *syncer, const char *uuid, uint32_t *ret_tier);
+
+/* A good copy of @content: 1 and @body gets tier and key, 0 there is none that sites could use. */
+int syncer_find_copy(struct syncer *syncer, uint64_t content, struct version_body *body);
+
+/* Write records about all that is unpublished. Number of records, or a negative errno. */
+int publish_run(struct syncer *syncer);
+
+/* Make the tree equal to the versions. Number of paths still to do, or a negative errno. */
+int show_run(struct syncer *syncer);
+
+/* Read the journals of all sites. 0, or why the tier could not be asked. */
+int read_sites_run(struct syncer *syncer);
+void read_sites_free(struct syncer *syncer);

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The syncer's thread, and our own journal in the tier (volume/syncer.h). */
+#include "volume/syncer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/io.h"
+#include "util/log.h"
+#include "volume/place.h"
+#include "volume/sync_parts.h"
+
+/* Meta: the UUID under which this site publishes, when it is no longer the store's own. */
+#define META_WRITER "sync.writer"
+#define BLOCKED_RETRY_NS (2 * NS_PER_SEC)
+#define AWAY_RETRY_NS (5 * NS_PER_SEC)
+
+struct syncer *syncer_new(struct volume *volume)
+{
+	struct syncer *syncer = calloc(1, sizeof(*syncer));
+
+	if (!syncer)
+		return NULL;
+	syncer->volume = volume;
+	syncer->tier = transfer_tier(volume->transfer, 0)->tier;
+	site_name_from(volume->store->site_name, syncer->name);
+	mutex_init(&syncer->lock, 44);
+	cond_init(&syncer->changed);
+	return syncer;
+}
+
+bool syncer_stops(struct syncer *syncer)
+{
+	scoped_lock(&syncer->lock);
+	return syncer->stop;
+}
+
+void syncer_wake(struct syncer *syncer)
+{
+	scoped_lock(&syncer->lock);
+	syncer->woken = true;
+	cond_broadcast(&syncer->changed);
+}
+
+static bool publishes(const struct syncer *syncer)
+{
+	return !(syncer->volume->flags & VOLUME_READ_ONLY);
+}
+
+/* Our own journal ---------------------------------------------------------------------- */
+
+static int load_writer(struct syncer *syncer)
+{
+	cleanup_free char *writer = NULL;
+	int r = catalog_get_meta(syncer->volume->catalog, META_WRITER, &writer);
+
+	if (r < 0)
+		return r;
+	if (r > 0 && !uuid_ok(writer))
+		return -EUCLEAN;
+	memcpy(syncer->writer, r > 0 ? writer : syncer->volume->store->site_uuid,
+	       sizeof(syncer->writer));
+	return 0;
+}
+
+/*
+ * The tier has more (or other) of our journal than we know: this store is an older copy of
+ * one that went on, or the tier is. Nothing may be written to that journal any more. We go on
+ * under a new name, read everything again, our own past too, and publish what differs.
+ */
+static int begin_epoch(struct syncer *syncer, const char *why)
+{
+	struct catalog *catalog = syncer->volume->catalog;
+	char writer[37];
+	int r = uuid_make(writer);
+
+	if (r < 0)
+		return r;
+	log_warning("%s: this store was restored from a copy, or the tier was; publishing under "
+		    "the new name %s, everything is compared again",
+		    why, writer);
+	volume_event(syncer->volume, "daemon", "new epoch", "", NULL, why);
+	r = catalog_reset_sync(catalog);
+	if (r == 0)
+		r = catalog_set_meta(catalog, META_WRITER, writer);
+	if (r == 0)
+		r = catalog_flush(catalog);
+	if (r < 0)
+		return r;
+	memcpy(syncer->writer, writer, sizeof(writer));
+	read_sites_free(syncer);
+	syncer->listed_ns = 0;
+	syncer->caught_up = false;
+	return 0;
+}
+
+/* Without a head (or with a damaged one): is our last segment there? Then only the head is lost. */
+static int find_last(struct syncer *syncer, uint64_t sent)
+{
+	cleanup_free void *packed = NULL;
+	size_t length;
+	int r;
+
+	if (sent == 0)
+		return 1;
+	r = journal_get_packed(syncer->tier, syncer->writer, sent, &packed, &length);
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
+/* Is the journal in the tier the one that we have written? */
+static int check_own(struct syncer *syncer)
+{
+	struct catalog *catalog = syncer->volume->catalog;
+	struct sync_position position;
+	struct sync_counts counts;
+	struct head head = { 0 };
+	const char *why = NULL;
+	uint64_t sent;
+	int r;
+
+	r = catalog_barrier(catalog);
+	if (r == 0)
+		r = catalog_get_position(catalog, syncer->writer, &position);
+	if (r >= 0)
+		r = catalog_get_sync_counts(catalog, &counts);
+	if (r < 0)
+		return r;
+	sent = position.segment - counts.outbox;
+	r = journal_get_head(syncer->tier, syncer->writer, &head);
+	if (r == -ENOENT || r == -EINVAL) {
+		r = find_last(syncer, sent);
+		if (r == 0)
+			why = "the tier has lost our journal";
+	}
+	if (r < 0)
+		return r;
+	else if (head.segment > position.segment)
+		why = "the tier has more of our journal than we wrote";
+	else if (head.segment > 0 && head.segment == position.segment &&
+		 memcmp(head.chain, position.chain, CHAIN_BYTES) != 0)
+		why = "the tier has another journal of ours";
+	r = why ? begin_epoch(syncer, why) : 0;
+	if (r == 0) {
+		syncer->head_due = !why && head.segment < position.segment;
+		syncer->own_checked = true;
+	}
+	return r;
+}
+
+static int put_head(struct syncer *syncer)
+{
+	struct sync_position position;
+	struct head head = { .time_ns = realtime_ns() };
+	int r;
+
+	r = catalog_get_position(syncer->volume->catalog, syncer->writer, &position);
+	if (r < 0)
+		return r;
+	memcpy(head.site, syncer->writer, sizeof(head.site));
+	memcpy(head.name, syncer->name, sizeof(head.name));
+	head.segment = position.segment;
+	memcpy(head.chain, position.chain, sizeof(head.chain));
+	r = journal_put_head(syncer->tier, &head);
+	if (r == 0)
+		syncer->head_due = false;
+	return r;
+}
+
+/* Segments first, then the head that makes them known. */
+static int push_outbox(struct syncer *syncer)
+{
+	struct catalog *catalog = syncer->volume->catalog;
+	int r = 1;
+
+	while (r > 0) {
+		cleanup_free void *packed = NULL;
+		uint64_t number;
+		size_t length;
+
+		r = catalog_barrier(catalog);
+		if (r == 0)
+			r = catalog_next_outbox(catalog, &number, &packed, &length);
+		if (r <= 0)
+			break;
+		(void)transfer_pace(syncer->volume->transfer, length);
+		r = journal_put_packed(syncer->tier, syncer->writer, number, packed, length);
+		if (r == -EEXIST)
+			return begin_epoch(syncer, "the tier has another segment of ours");
+		if (r == 0)
+			r = catalog_remove_outbox(catalog, number);
+		if (r < 0)
+			return r;
+		syncer->head_due = true;
+		r = 1;
+	}
+	if (r == 0 && syncer->head_due)
+		r = put_head(syncer);
+	return r;
+}
+
+/* One round ---------------------------------------------------------------------------- */
+
+static int add_to_unshown(void *arg, const struct version_row *row)
+{
+	return catalog_add_unshown(arg, row->path);
+}
+
+/* Once for each run of the program. */
+static int prepare(struct syncer *syncer)
+{
+	struct catalog *catalog = syncer->volume->catalog;
+	int r;
+
+	if (syncer->prepared)
+		return 0;
+	r = place_clean(syncer->volume);
+	if (r == 0)
+		r = load_writer(syncer);
+	if (r == 0)
+		r = catalog_set_meta(catalog, "sync", publishes(syncer) ? "on" : "off");
+	/* Whether announced files are in the tree is decided at each mount. */
+	if (r == 0)
+		r = catalog_each_pending(catalog, add_to_unshown, catalog);
+	if (r == 0)
+		r = catalog_barrier(catalog);
+	syncer->prepared = r == 0;
+	return r;
+}
+
+/* The tier answers and is the one that it was. */
+static int reach_tier(struct syncer *syncer)
+{
+	const struct transfer_tier *tier = transfer_tier(syncer->volume->transfer, 0);
+	cleanup_free char *uuid = NULL;
+	char key[64];
+	int r;
+
+	/* Who it is was found out by transfer, the first time. */
+	(void)snprintf(key, sizeof(key), "tier.%u.uuid", (unsigned)tier->id);
+	r = catalog_get_meta(syncer->volume->catalog, key, &uuid);
+	if (r <= 0)
+		return r < 0 ? r : -EHOSTDOWN;
+	return tier->tier->backend->probe(tier->tier);
+}
+
+static int publish(struct syncer *syncer)
+{
+	struct sync_note *notes = NULL;
+	size_t count = 0;
+	int r;
+
+	if (!publishes(syncer) || !syncer->caught_up)
+		return 0;
+	r = catalog_get_unpublished(syncer->volume->catalog, NULL, 1, &notes, &count);
+	sync_notes_free(notes, count);
+	if (r < 0 || count == 0)
+		return r;
+	return publish_run(syncer);
+}
+
+static int poll_sites(struct syncer *syncer)
+{
+	int r = read_sites_run(syncer);
+
+	if (r < 0)
+		return r;
+	syncer->polled_ns = monotonic_ns();
+	syncer->caught_up = true;
+	return r;
+}
+
+static int show(struct syncer *syncer, bool news)
+{
+	int r;
+
+	if (!news && (!syncer->blocked_ns || monotonic_ns() < syncer->blocked_ns))
+		return 0;
+	r = show_run(syncer);
+	syncer->blocked_ns = r > 0 ? monotonic_ns() + BLOCKED_RETRY_NS : 0;
+	return r;
+}
+
+enum round_flags { ROUND_POLL = 1 << 0 };
+
+/* What we have is told before what others have is shown: a person's change goes first. */
+static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *news)
+{
+	int r = reach_tier(syncer);
+
+	if (r == 0 && !syncer->own_checked)
+		r = check_own(syncer);
+	if (r == 0 && publishes(syncer))
+		r = push_outbox(syncer);
+	if (r == 0 && ((flags & ROUND_POLL) || !syncer->caught_up)) {
+		r = poll_sites(syncer);
+		*news |= r > 0;
+	}
+	if (r >= 0) {
+		r = publish(syncer);
+		*news |= r > 0;
+	}
+	if (r > 0)
+		r = push_outbox(syncer);
+	return r < 0 ? r : 0;
+}
+
+static int round_of(struct syncer *syncer, enum round_flags flags)
+{
+	bool news = !syncer->prepared;
+	int r, shown;
+
+	r = prepare(syncer);
+	if (r < 0)
+		return r;
+	r = round_with_tier(syncer, flags, &news);
+	if (r == -ECANCELED || catalog_error(syncer->volume->catalog) < 0)
+		return r;
+	shown = show(syncer, news);
+	return r < 0 ? r : shown < 0 ? shown : 0;
+}
+
+/* One at a time: the thread, or who waits. */
+static int run(struct syncer *syncer, enum round_flags flags)
+{
+	int r;
+
+	mutex_lock(&syncer->lock);
+	while (syncer->running && !syncer->stop)
+		cond_wait(&syncer->changed, &syncer->lock);
+	if (syncer->stop) {
+		mutex_unlock(&syncer->lock);
+		return -ECANCELED;
+	}
+	syncer->running = true;
+	mutex_unlock(&syncer->lock);
+
+	r = round_of(syncer, flags);
+
+	mutex_lock(&syncer->lock);
+	syncer->running = false;
+	cond_broadcast(&syncer->changed);
+	mutex_unlock(&syncer->lock);
+	return r;
+}
+
+int syncer_run(struct syncer *syncer)
+{
+	return run(syncer, ROUND_POLL);
+}
+
+/* The thread --------------------------------------------------------------------------- */
+
+/* False when it is to end. Changes that come close to each other are told together. */
+static bool wait_for(struct syncer *syncer, int64_t pause_ns)
+{
+	int64_t deadline = monotonic_ns() + pause_ns;
+
+	scoped_lock(&syncer->lock);
+	while (!syncer->stop) {
+		if (!cond_wait_until(&syncer->changed, &syncer->lock, deadline))
+			break;
+	}
+	syncer->woken = false;
+	return !syncer->stop;
+}
+
+static bool is_away(int error)
+{
+	return error == -EHOSTDOWN || error == -EREMOTEIO || error == -EROFS || error == -EIO;
+}
+
+static void *body(void *arg)
+{
+	struct syncer *syncer = arg;
+	struct volume *volume = syncer->volume;
+	int64_t pause_ns = 0;
+	int told = 0;
+
+	while (wait_for(syncer, pause_ns)) {
+		int64_t poll_ns = volume_setting(volume, SETTING_SYNC_POLL);
+		int64_t since = monotonic_ns() - syncer->polled_ns;
+		int r = run(syncer, since >= poll_ns ? ROUND_POLL : 0);
+
+		pause_ns = volume_setting(volume, SETTING_SYNC_FLUSH);
+		if (pause_ns < 50 * NS_PER_MS)
+			pause_ns = 50 * NS_PER_MS;
+		if (r < 0 && pause_ns < AWAY_RETRY_NS)
+			pause_ns = r == -EHOSTDOWN ? pause_ns : AWAY_RETRY_NS;
+		/* A tier that is away is told of by transfer. */
+		if (r < 0 && r != told && r != -ECANCELED && !is_away(r))
+			log_warning_errno(r, "cannot exchange changes with other sites, will try "
+					     "again");
+		told = r;
+	}
+	return NULL;
+}
+
+int syncer_start(struct syncer *syncer)
+{
+	return thread_start(&syncer->thread, "sync", body, syncer);
+}
+
+void syncer_free(struct syncer *syncer)
+{
+	if (!syncer)
+		return;
+	mutex_lock(&syncer->lock);
+	syncer->stop = true;
+	cond_broadcast(&syncer->changed);
+	mutex_unlock(&syncer->lock);
+	thread_join(&syncer->thread);
+	read_sites_free(syncer);
+	cond_fini(&syncer->changed);
+	mutex_fini(&syncer->lock);
+	free(syncer);
+}
