@@ -97,9 +97,10 @@ static void load_row(struct live *live, const struct node_row *row, const struct
 	live->state = row->state;
 	live->content = row->content;
 	live->error = row->error;
-	live->is_level = row->size == (uint64_t)st->st_size &&
-			 row->mtime_ns == timespec_ns(st->st_mtim) &&
-			 row->ctime_ns == timespec_ns(st->st_ctim);
+	if (row->size != (uint64_t)st->st_size || row->mtime_ns != timespec_ns(st->st_mtim))
+		live->is_level = false;
+	else if (row->ctime_ns == timespec_ns(st->st_ctim))
+		live->is_level = true;
 }
 
 /* A file in the tree that the catalog does not know: its names are the leveller's to find. */
