@@ -172,6 +172,7 @@ void caller_leave(const struct caller_scope *scope)
 int caller_drop_setid(const struct caller *caller, int fd)
 {
 	struct stat st;
+	char path[32];
 	mode_t drop;
 
 	if (caller->uid == 0)
@@ -179,12 +180,14 @@ int caller_drop_setid(const struct caller *caller, int fd)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	drop = st.st_mode & S_ISUID;
-	/* Set-gid without group execution once meant mandatory locking and stays. */
-	if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+	/* Set-gid without group execution goes only when a stranger to the group writes, as Linux
+	 * has it since 6.2. Source: setattr_should_drop_sgid() in fs/attr.c. */
+	if ((st.st_mode & S_ISGID) &&
+	    ((st.st_mode & S_IXGRP) || !caller_in_group(caller, st.st_gid)))
 		drop |= S_ISGID;
 	if (!S_ISREG(st.st_mode) || drop == 0)
 		return 0;
-	if (fchmod(fd, (st.st_mode & 07777) & ~drop) < 0)
-		return -errno;
-	return 0;
+	/* Not fchmod(): it refuses O_PATH descriptors. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return chmod(path, (st.st_mode & 07777) & ~drop) < 0 ? -errno : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "volume/caller.h"
 #include "volume/tree.h"
 
 #define OWNER_MASK (SETATTR_UID | SETATTR_GID)
@@ -65,6 +66,9 @@ static int set_on_disk(struct volume *volume, const struct caller *caller, uint6
 		r = set_owner(fd, values, mask);
 	if (r == 0 && (mask & SETATTR_MODE))
 		r = set_mode(fd, values->st_mode);
+	/* Both: the kernel's own idea of the set-id bits a cut takes, older than caller.c's. */
+	if (r == 0 && (mask & SETATTR_MODE) && (mask & SETATTR_SIZE))
+		r = caller_drop_setid(caller, fd);
 	if (r == 0 && (mask & TIMES_MASK))
 		r = set_times(fd, values, mask);
 	return r;
