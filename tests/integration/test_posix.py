@@ -1075,8 +1075,9 @@ def test_a_dead_mount_is_cleaned_up(plain):
     plain.daemon.wait()
     plain.daemon = None
     assert attempt(os.stat, plain.mnt / "file") == "ENOTCONN"
-    plain.mount()
-    assert read(plain.mnt / "file") == b"x"
+    plain.mount()  # returns at once: the old mount is still there
+    wait_for(lambda: attempt(read, plain.mnt / "file") == b"x", "the new mount")
+    assert "removed the mount that a killed mediafs left" in plain.log_text()
 
 
 def test_a_signal_ends_the_mount_cleanly(plain):
