@@ -10,7 +10,8 @@
 
 #include "catalog/private.h"
 
-#define BUSY_TIMEOUT_MS 10000
+/* Another process (fsck) may write, too. The writer gives up for good, so it is patient. */
+#define READ_TIMEOUT_MS 10000
 
 /* Made by the linker from all STATEMENT()s. */
 extern const struct statement __start_catalog_sql[];
@@ -118,7 +119,7 @@ static int configure(struct db *db, enum db_flags flags)
 	int r;
 
 	(void)sqlite3_extended_result_codes(db->sqlite, 1);
-	r = sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
+	r = sqlite3_busy_timeout(db->sqlite, flags & DB_WRITE ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS);
 	if (r != SQLITE_OK)
 		return db_errno(r);
 	if (flags & DB_STILL) {

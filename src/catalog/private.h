@@ -175,6 +175,7 @@ int step_submit(struct catalog *catalog, struct step *step, enum step_flags flag
 #define BATCH_MAX_STEPS 4096u
 #define BATCH_DELAY_NS (150 * 1000000ll) /* leaves 50 ms of the promised 200 to apply them */
 #define READERS_MAX 8
+#define WRITE_TIMEOUT_MS 60000 /* for the lock of another process that writes */
 
 struct writer {
 	struct db *db; /* owned; the writer thread's, once that runs */

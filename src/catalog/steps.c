@@ -28,15 +28,12 @@ STATEMENT(sql_verified, "UPDATE inodes SET state = 3, state_ns = ?2, content = ?
 STATEMENT(sql_damaged, "UPDATE inodes SET state = 9, state_ns = ?2, error = ?3 WHERE id = ?1");
 STATEMENT(sql_state, "UPDATE inodes SET state = ?2, state_ns = ?3, error = ?4 WHERE id = ?1");
 STATEMENT(sql_resident, "UPDATE inodes SET resident = ?3 WHERE id = ?1 AND generation = ?2");
-STATEMENT(sql_placeholder, "UPDATE inodes SET state = ?2, state_ns = ?3, content = ?4"
-			   " WHERE id = ?1");
-STATEMENT(sql_content_size, "SELECT size FROM contents WHERE id = ?1");
 
 struct life_step {
 	struct step step;
 	uint64_t id, generation;
 	enum file_state state;
-	uint64_t number; /* content, or resident bytes */
+	uint64_t resident_bytes;
 	int error;
 	int64_t mtime_ns, ctime_ns;
 	bool has_digest;
@@ -346,7 +343,7 @@ static int apply_resident(struct db *db, struct step *step)
 
 	query_int(&query, (int64_t)life->id);
 	query_int(&query, (int64_t)life->generation);
-	query_int(&query, (int64_t)life->number);
+	query_int(&query, (int64_t)life->resident_bytes);
 	return query_run(&query);
 }
 
@@ -360,67 +357,6 @@ int catalog_set_resident(struct catalog *catalog, uint64_t id, uint64_t generati
 	life = new_step(apply_resident, id, generation, NULL);
 	if (!life)
 		return -ENOMEM;
-	life->number = resident_bytes;
-	return step_submit(catalog, &life->step, 0);
-}
-
-/* 1 when @content exists with @size bytes, 0 not. */
-static int has_content(struct db *db, uint64_t content, uint64_t size)
-{
-	cleanup_query struct query query = query_start(db, &sql_content_size);
-	int r;
-
-	query_int(&query, (int64_t)content);
-	r = query_row(&query);
-	return r <= 0 ? r : (uint64_t)query_get_int(&query, 0) == size;
-}
-
-/* A row just made for it is RECEIVING without content. Bytes that exist only here are none. */
-static bool may_be_placeholder(const struct node_row *row, enum file_state to)
-{
-	if (row->state == FILE_RECEIVING)
-		return row->content == 0;
-	return (row->state == FILE_ANNOUNCED || row->state == FILE_EVICTED) &&
-	       (to == FILE_ANNOUNCED || to == FILE_EVICTED);
-}
-
-static int apply_placeholder(struct db *db, struct step *step)
-{
-	struct life_step *life = (struct life_step *)step;
-	struct node_row row;
-	struct query query;
-	int r;
-
-	r = db_get_node(db, life->id, &row);
-	if (r < 0)
-		return r;
-	if (r == 0 || row.generation != life->generation || !S_ISREG(row.mode))
-		return -ESTALE;
-	if (!may_be_placeholder(&row, life->state))
-		return -ESTALE;
-	r = has_content(db, life->number, row.size);
-	if (r <= 0)
-		return r < 0 ? r : -ESTALE;
-	query = query_start(db, &sql_placeholder);
-	query_int(&query, (int64_t)life->id);
-	query_int(&query, life->state);
-	query_int(&query, step->time_ns);
-	query_int(&query, (int64_t)life->number);
-	r = query_run(&query);
-	return r < 0 ? r : note_node(db, life->id);
-}
-
-int catalog_set_placeholder(struct catalog *catalog, uint64_t id, uint64_t generation,
-			    uint64_t content, enum file_state state)
-{
-	struct life_step *life;
-
-	if (state != FILE_EVICTED && state != FILE_ANNOUNCED)
-		return -EINVAL;
-	life = new_step(apply_placeholder, id, generation, NULL);
-	if (!life)
-		return -ENOMEM;
-	life->number = content;
-	life->state = state;
+	life->resident_bytes = resident_bytes;
 	return step_submit(catalog, &life->step, 0);
 }

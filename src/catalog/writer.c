@@ -23,6 +23,7 @@
  * go of it (512 MiB). */
 #define CHECKPOINT_PAGES 4096
 #define CHECKPOINT_FORCED_PAGES 131072
+#define CHECKPOINT_WAIT_MS 1000
 
 struct step_wait {
 	bool done;
@@ -246,7 +247,9 @@ static int checkpoint(struct db *db)
 	if (catalog->wal_pages >= CHECKPOINT_FORCED_PAGES)
 		mode = SQLITE_CHECKPOINT_RESTART;
 	catalog->wal_pages = 0; /* until the next commit tells */
+	(void)sqlite3_busy_timeout(db->sqlite, CHECKPOINT_WAIT_MS);
 	r = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, NULL, NULL);
+	(void)sqlite3_busy_timeout(db->sqlite, WRITE_TIMEOUT_MS);
 	/* A reader in the way: next time. */
 	if ((r & 0xff) == SQLITE_BUSY || (r & 0xff) == SQLITE_LOCKED || r == SQLITE_OK)
 		return 0;

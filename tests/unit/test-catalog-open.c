@@ -294,6 +294,62 @@ TEST(read_only_media_can_be_read_with_what_is_in_the_wal)
 	test_read_only_media(dir, last); /* without any WAL */
 }
 
+/* A disk that fills up while files come; then it gets larger. In its own mount namespace. */
+static int fill_small_disk(const struct scratch *dir)
+{
+	struct catalog *catalog = NULL;
+	struct node_row row;
+	uint64_t id = 100;
+	int r = 0;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("small", dir->path, "tmpfs", 0, "size=2m") < 0)
+		return 77;
+	if (catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_CREATE, &catalog) < 0)
+		return 1;
+	put_file(catalog, 1, "a", 10, 5);
+	if (catalog_flush(catalog) < 0)
+		return 2;
+	while (r == 0 && id < 1000000) {
+		char name[32];
+
+		row = file_row(++id, 1);
+		(void)snprintf(name, sizeof(name), "f%" PRIu64, id);
+		r = catalog_put_node(catalog, &row);
+		if (r == 0)
+			r = catalog_put_name(catalog, 1, name, id);
+	}
+	if (r != -ENOSPC || catalog_barrier(catalog) != -ENOSPC)
+		return 3;
+	catalog_close(catalog);
+	if (mount("small", dir->path, "tmpfs", MS_REMOUNT, "size=64m") < 0)
+		return 4;
+	catalog = NULL;
+	if (catalog_open(scratch_file(dir, "catalog.db"), SITE, 0, &catalog) < 0)
+		return 5;
+	r = catalog_was_unclean(catalog) && catalog_get_node(catalog, 10, &row) == 1 &&
+	    catalog_check(catalog, NULL, NULL) == 0 && catalog_flush(catalog) == 0;
+	catalog_close(catalog);
+	return r ? 0 : 6;
+}
+
+TEST(a_full_disk_is_told_and_survived)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	pid_t child = fork();
+	int status;
+
+	check(child >= 0);
+	if (child == 0)
+		_exit(fill_small_disk(dir));
+	check_int(waitpid(child, &status, 0), child);
+	check(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		printf("skipped: may not mount here\n");
+	else
+		check_int(WEXITSTATUS(status), 0);
+}
+
 struct expected {
 	const char *path;
 	bool subtree;
