@@ -59,9 +59,12 @@ void mutex_lock(struct mutex *mutex)
 
 void mutex_unlock(struct mutex *mutex)
 {
+	/* Once it is free its owner may end it: nothing of it is touched after. */
+	int rank = mutex->rank;
+
 	mutex->owner = 0;
 	must(pthread_mutex_unlock(&mutex->mutex));
-	pop_rank(mutex->rank);
+	pop_rank(rank);
 }
 
 void mutex_assert_held(const struct mutex *mutex)
