@@ -10,6 +10,8 @@
 
 STATEMENT(sql_find, "SELECT id, map = ?3 FROM contents WHERE size = ?1 AND digest = ?2");
 STATEMENT(sql_insert, "INSERT INTO contents(size, digest, map) VALUES(?1, ?2, ?3)");
+STATEMENT(sql_is_content, "SELECT 1 FROM contents WHERE id = ?1 AND size = ?2 AND digest = ?3");
+STATEMENT(sql_replace_map, "UPDATE contents SET map = ?2 WHERE id = ?1");
 STATEMENT(sql_by_id, "SELECT id, size, digest, map FROM contents WHERE id = ?1");
 STATEMENT(sql_by_digest, "SELECT id, size, digest, map FROM contents"
 			 " WHERE size = ?1 AND digest = ?2");
@@ -94,6 +96,47 @@ int catalog_put_content(struct catalog *catalog, uint64_t size, const struct dig
 	if (r == 0)
 		*ret_content = content;
 	return r;
+}
+
+struct map_step {
+	struct step step;
+	uint64_t content, size;
+	struct digest digest;
+	size_t map_bytes;
+	uint8_t map[];
+};
+
+static int apply_replace_map(struct db *db, struct step *step)
+{
+	struct map_step *put = (struct map_step *)step;
+	struct query query = query_start(db, &sql_is_content);
+	int r;
+
+	query_int(&query, (int64_t)put->content);
+	bind_content(&query, put->size, &put->digest);
+	r = query_found(&query);
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	query = query_start(db, &sql_replace_map);
+	query_int(&query, (int64_t)put->content);
+	query_blob(&query, put->map, put->map_bytes);
+	return query_run(&query);
+}
+
+int catalog_replace_map(struct catalog *catalog, uint64_t content, const struct digest *digest,
+			const struct blockmap *map, enum step_flags flags)
+{
+	size_t bytes = blockmap_packed_bytes(map);
+	struct map_step *put = step_new(sizeof(*put) + bytes, apply_replace_map);
+
+	if (!put)
+		return -ENOMEM;
+	put->content = content;
+	put->size = map->size;
+	put->digest = *digest;
+	put->map_bytes = bytes;
+	blockmap_pack(map, put->map);
+	return step_submit(catalog, &put->step, flags);
 }
 
 static int read_content(struct query *query, struct content_row *ret_row)

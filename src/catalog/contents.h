@@ -96,6 +96,13 @@ int catalog_set_placeholder(struct catalog *catalog, uint64_t id, uint64_t gener
 int catalog_put_content(struct catalog *catalog, uint64_t size, const struct digest *digest,
 			const struct blockmap *map, uint64_t *ret_content);
 
+/*
+ * The block map of @content was found to be wrong: @map replaces it, if the content has @digest and
+ * @map's size still (else -ESTALE). For fsck.
+ */
+int catalog_replace_map(struct catalog *catalog, uint64_t content, const struct digest *digest,
+			const struct blockmap *map, enum step_flags flags);
+
 /* 1 found (content_row_fini() it), 0 not. */
 int catalog_get_content(struct catalog *catalog, uint64_t content, struct content_row *ret_row);
 int catalog_find_content(struct catalog *catalog, uint64_t size, const struct digest *digest,

@@ -40,6 +40,9 @@ extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls,
 /* mount.mediafs(8): argv as mount(8) calls it; exit codes of mount(8). */
 int mount_helper_main(int argc, char **argv);
 
+/* mediafs-fsck(8): exit bits of fsck(8). */
+int fsck_main(int argc, char **argv);
+
 /* cli/main.c -------------------------------------------------------------------------- */
 
 /* Run a command with its arguments (@argv[0] is its name). For main() and tests. */

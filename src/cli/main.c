@@ -13,5 +13,7 @@ int main(int argc, char **argv)
 	name = name ? name + 1 : argc > 0 ? argv[0] : "";
 	if (strcmp(name, "mount.mediafs") == 0)
 		return mount_helper_main(argc, argv);
+	if (strcmp(name, "mediafs-fsck") == 0)
+		return fsck_main(argc, argv);
 	return cli_main(argc, argv);
 }

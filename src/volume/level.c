@@ -14,17 +14,13 @@ static int fix_offline(void *arg, const struct level_find *find)
 {
 	struct offline *offline = arg;
 	struct level_pass *pass = &offline->pass;
-	struct level_row row;
+	struct node_row row;
 	int r;
 
 	if (find->kind == LEVEL_MISSING)
 		return level_remove(pass->catalog, find, level_pass_moved, pass);
 	r = level_make_row(pass->store, pass->catalog, find, &row);
-	if (r < 0)
-		return r;
-	r = level_put_row(pass->catalog, find, &row);
-	level_row_fini(&row);
-	return r;
+	return r < 0 ? r : level_put_row(pass->catalog, find, &row);
 }
 
 static void tell_offline(void *arg, const char *what, const char *path)

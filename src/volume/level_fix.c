@@ -9,13 +9,6 @@
 #include "util/clock.h"
 #include "util/io.h"
 
-void level_row_fini(struct level_row *row)
-{
-	if (row->has_map)
-		blockmap_fini(&row->map);
-	row->has_map = false;
-}
-
 int level_open(struct store *store, const struct level_find *find)
 {
 	cleanup_close int fd = -1;
@@ -80,42 +73,6 @@ static void damage(struct node_row *row, int error)
 		row->generation = new_generation(row);
 }
 
-/* The map that the bytes should have, by the row as it was. 1 known, 0 not. */
-static int load_map(struct catalog *catalog, const struct node_row *old, struct level_row *row)
-{
-	struct content_row content;
-	int r;
-
-	if (old->state == FILE_RECEIVED)
-		return catalog_get_received(catalog, old->id, old->generation, &row->map,
-					    &row->digest, &row->has_digest);
-	if (!file_state_is_verified(old->state) || !old->content)
-		return 0;
-	r = catalog_get_content(catalog, old->content, &content);
-	if (r <= 0)
-		return r;
-	row->map = content.map;
-	row->digest = content.digest;
-	row->has_digest = true;
-	return 1;
-}
-
-/* Read back against what is known; when nothing is: as changed. */
-static int verify_again(struct catalog *catalog, struct level_row *row)
-{
-	int r = load_map(catalog, &row->row, row);
-
-	if (r < 0)
-		return r;
-	row->has_map = r == 1;
-	if (row->has_map && row->map.size != row->row.size)
-		level_row_fini(row);
-	receive_again(&row->row);
-	if (row->has_map)
-		row->row.state = FILE_RECEIVED;
-	return 0;
-}
-
 static int find_content(struct catalog *catalog, const struct residency *residency,
 			uint64_t *ret_content)
 {
@@ -131,14 +88,14 @@ static int find_content(struct catalog *catalog, const struct residency *residen
 
 /* Some blocks are not here: only the content says what they are. */
 static int make_evicted(struct catalog *catalog, const struct level_find *find,
-			const struct residency *residency, struct level_row *row)
+			const struct residency *residency, struct node_row *row)
 {
 	uint64_t content = 0;
 	int r;
 
-	row->row.resident_bytes = residency_bytes(residency);
-	if (residency->size != row->row.size) {
-		damage(&row->row, -EUCLEAN);
+	row->resident_bytes = residency_bytes(residency);
+	if (residency->size != row->size) {
+		damage(row, -EUCLEAN);
 		return 0;
 	}
 	r = find_content(catalog, residency, &content);
@@ -147,54 +104,48 @@ static int make_evicted(struct catalog *catalog, const struct level_find *find,
 	if (r == 0) {
 		/* An announced file has no content either. */
 		if (!find->has_row || find->row.state != FILE_ANNOUNCED)
-			damage(&row->row, -EUCLEAN);
+			damage(row, -EUCLEAN);
 		return 0;
 	}
 	if (find->has_row && find->row.state == FILE_DAMAGED && find->row.content == content)
 		return 0;
 	if (!find->has_row || find->row.content != content)
-		row->row.generation = new_generation(&row->row);
-	row->row.content = content;
-	row->row.state = FILE_EVICTED;
-	row->row.error = 0;
+		row->generation = new_generation(row);
+	row->content = content;
+	row->state = FILE_EVICTED;
+	row->error = 0;
 	return 0;
 }
 
 /*
- * The catalog says that blocks are absent, nothing on the file says so. With a hole in it the
- * mark was lost: it comes back with no block resident, so that no hole is read as zeros.
+ * The catalog says that blocks are absent, nothing on the file says so: the mark was lost. It
+ * comes back with no block resident, so that no hole is read as zeros.
  */
-static int restore_mark(struct catalog *catalog, int fd, struct level_row *row)
+static int restore_mark(struct catalog *catalog, int fd, struct node_row *row)
 {
 	struct residency residency;
 	struct content_row content;
-	off_t hole = lseek(fd, 0, SEEK_HOLE);
 	bool fits;
-	int r;
+	int r = catalog_get_content(catalog, row->content, &content);
 
-	if (hole < 0 && errno != ENXIO)
-		return -errno;
-	if (hole < 0 || (uint64_t)hole >= row->row.size)
-		return verify_again(catalog, row);
-	r = catalog_get_content(catalog, row->row.content, &content);
 	if (r < 0)
 		return r;
-	fits = r == 1 && content.size == row->row.size;
+	fits = r == 1 && content.size == row->size;
 	if (fits)
 		residency_init(&residency, content.size, &content.digest);
 	if (r == 1)
 		content_row_fini(&content);
 	if (!fits) {
-		damage(&row->row, -EUCLEAN);
+		damage(row, -EUCLEAN);
 		return 0;
 	}
-	row->row.state = FILE_EVICTED;
-	row->row.resident_bytes = 0;
+	row->state = FILE_EVICTED;
+	row->resident_bytes = 0;
 	return residency_write(fd, &residency);
 }
 
 static int make_file(struct store *store, struct catalog *catalog, const struct level_find *find,
-		     struct level_row *row)
+		     struct node_row *row)
 {
 	bool same_file = find->has_row && S_ISREG(find->row.mode);
 	cleanup_close int fd = level_open(store, find);
@@ -206,7 +157,7 @@ static int make_file(struct store *store, struct catalog *catalog, const struct 
 		return fd;
 	r = residency_read(fd, &residency);
 	if (r == -EUCLEAN) {
-		damage(&row->row, -EUCLEAN);
+		damage(row, -EUCLEAN);
 		return 0;
 	}
 	if (r < 0)
@@ -216,22 +167,19 @@ static int make_file(struct store *store, struct catalog *catalog, const struct 
 	evicted =
 		same_file && (find->row.state == FILE_EVICTED || find->row.state == FILE_HYDRATING);
 	if (r == 1 && evicted && find->kind != LEVEL_CHANGED) {
-		row->row.state = FILE_STORED; /* the last block came back before the catalog knew */
-		row->row.resident_bytes = row->row.size;
+		row->state = FILE_STORED; /* the last block came back before the catalog knew */
+		row->resident_bytes = row->size;
 		return 0;
 	}
 	if (!same_file || find->kind == LEVEL_CHANGED) {
-		receive_again(&row->row);
+		receive_again(row);
 		return 0;
 	}
 	if (evicted)
 		return restore_mark(catalog, fd, row);
 	if (find->row.state == FILE_DAMAGED)
-		row->row.mtime_ns = find->row.mtime_ns; /* a repair that was cut short sets it */
-	if (find->row.state == FILE_RECEIVING || find->row.state == FILE_DAMAGED ||
-	    find->row.state == FILE_ANNOUNCED)
-		return 0;
-	return verify_again(catalog, row);
+		row->mtime_ns = find->row.mtime_ns; /* a repair that was cut short sets it */
+	return 0;
 }
 
 /* The name alone is new: another name of a file, or one that moved. */
@@ -251,21 +199,18 @@ static enum level_kind kind_of_row(const struct level_find *find)
 }
 
 int level_make_row(struct store *store, struct catalog *catalog, const struct level_find *find,
-		   struct level_row *ret_row)
+		   struct node_row *ret_row)
 {
-	struct level_row row = { .row = row_of(find) };
+	struct node_row row = row_of(find);
 	struct level_find judged = *find;
 	int r = 0;
 
 	judged.kind = kind_of_row(find);
 	if (judged.kind != LEVEL_SAME && S_ISREG(find->st.st_mode))
 		r = make_file(store, catalog, &judged, &row);
-	if (r < 0) {
-		level_row_fini(&row);
-		return r;
-	}
-	*ret_row = row;
-	return 0;
+	if (r == 0)
+		*ret_row = row;
+	return r;
 }
 
 struct names {
@@ -307,23 +252,20 @@ static int remove_children(struct catalog *catalog, uint64_t id)
 }
 
 int level_put_row(struct catalog *catalog, const struct level_find *find,
-		  const struct level_row *row)
+		  const struct node_row *row)
 {
-	struct node_row put = row->row;
+	bool scrub = find->has_row && find->row.generation == row->generation &&
+		     file_state_is_verified(row->state);
 	int r = 0;
 
-	if (find->has_row && S_ISDIR(find->row.mode) && !S_ISDIR(put.mode))
+	if (find->has_row && S_ISDIR(find->row.mode) && !S_ISDIR(row->mode))
 		r = remove_children(catalog, find->id);
-	if (row->has_map)
-		put.state = FILE_RECEIVING; /* set_received goes on from there */
 	if (r == 0)
-		r = catalog_put_node(catalog, &put);
-	if (r == 0 && row->has_map)
-		r = catalog_set_received(catalog, put.id, put.generation, put.mtime_ns,
-					 put.ctime_ns, &row->map,
-					 row->has_digest ? &row->digest : NULL, 0);
+		r = catalog_put_node(catalog, row);
+	if (r == 0 && scrub)
+		r = catalog_set_checked(catalog, row->id, row->generation, 0);
 	if (r == 0 && find->kind == LEVEL_ADDED)
-		r = catalog_put_name(catalog, find->parent, find->name, put.id);
+		r = catalog_put_name(catalog, find->parent, find->name, row->id);
 	return r;
 }
 

@@ -5,20 +5,10 @@
  * What the leveller writes for what level_walk() finds. Inside volume/ only.
  *
  * A file that differs is received again: a new generation from what is on disk. One of which only
- * mode or ctime differ is read back against the block map that is known: a person who
- * touched nothing but its attributes loses nothing, and changed bytes are found out.
+ * mode or ctime differ keeps its state and is the first to be scrubbed: a person who touched
+ * nothing but its attributes loses nothing, and changed bytes are found out.
  */
 #include "volume/level_walk.h"
-
-struct level_row {
-	struct node_row row;
-	/* With state RECEIVED: what it is verified against. */
-	bool has_map;
-	struct blockmap map; /* owned: level_row_fini() */
-	struct digest digest;
-	bool has_digest;
-};
-void level_row_fini(struct level_row *row);
 
 /* A descriptor for reading on the regular file that @find is about; -ESTALE when it is another. */
 int level_open(struct store *store, const struct level_find *find);
@@ -29,11 +19,11 @@ int level_open(struct store *store, const struct level_find *find);
  * counts as resident then). -ESTALE: it is another inode by now.
  */
 int level_make_row(struct store *store, struct catalog *catalog, const struct level_find *find,
-		   struct level_row *ret_row);
+		   struct node_row *ret_row);
 
-/* Queue it: the inode, what was received, the name (of LEVEL_ADDED). */
+/* Queue it: the inode, and the name (of LEVEL_ADDED). */
 int level_put_row(struct catalog *catalog, const struct level_find *find,
-		  const struct level_row *row);
+		  const struct node_row *row);
 
 /* The name is gone. Told as an event "missing" for each verified file that goes with it, unless
  * @moved says that the inode has another name. */

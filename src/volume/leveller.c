@@ -34,7 +34,7 @@ static int look_idle(struct live *live, uint64_t *ret_changes)
 
 /* Queue @row and let @live follow, unless it was changed meanwhile. 1: done. */
 static int put_live(struct volume *volume, struct live *live, uint64_t changes,
-		    const struct level_find *find, const struct level_row *row,
+		    const struct level_find *find, const struct node_row *row,
 		    const struct residency *residency)
 {
 	int r;
@@ -45,11 +45,11 @@ static int put_live(struct volume *volume, struct live *live, uint64_t changes,
 	r = level_put_row(volume->catalog, find, row);
 	if (r < 0)
 		return r;
-	live->generation = row->row.generation;
-	live->state = row->row.state;
-	live->content = row->row.content;
-	live->error = row->row.error;
-	live->is_level = row->row.state != FILE_RECEIVING;
+	live->generation = row->generation;
+	live->state = row->state;
+	live->content = row->content;
+	live->error = row->error;
+	live->is_level = row->state != FILE_RECEIVING;
 	if (live->has_map)
 		blockmap_fini(&live->map);
 	live->has_map = live->no_map = false;
@@ -66,7 +66,7 @@ static int fix_live_file(struct volume *volume, const struct level_find *find)
 	cleanup_with(live_put_slot) struct live *live = NULL;
 	cleanup_close int fd = level_open(volume->store, find);
 	struct residency residency;
-	struct level_row row;
+	struct node_row row;
 	uint64_t changes;
 	int has, r;
 
@@ -89,15 +89,14 @@ static int fix_live_file(struct volume *volume, const struct level_find *find)
 		has = 0; /* the row is DAMAGED then */
 	r = put_live(volume, live, changes, find, &row,
 		     has && !residency_full(&residency) ? &residency : NULL);
-	if (r == 1 && (row.row.state == FILE_RECEIVING || row.row.state == FILE_RECEIVED))
+	if (r == 1 && (row.state == FILE_RECEIVING || row.state == FILE_RECEIVED))
 		r = verifier_add(volume->verifier, find->id);
-	level_row_fini(&row);
 	return r < 0 ? r : 0;
 }
 
 static int fix_live_other(struct volume *volume, const struct level_find *find)
 {
-	struct level_row row;
+	struct node_row row;
 	int r = level_make_row(volume->store, volume->catalog, find, &row);
 
 	return r < 0 ? r : level_put_row(volume->catalog, find, &row);
