@@ -199,8 +199,9 @@ def same_tree(left, right):
                 os.readlink(path) if kind == 10 else "")
         return found
     first, second = walk(left), walk(right)
-    assert first == second, {name: (first.get(name), second.get(name))
-                             for name in {*first, *second} if first.get(name) != second.get(name)}
+    differ = {name: (first.get(name), second.get(name))
+              for name in {*first, *second} if first.get(name) != second.get(name)}
+    assert not differ, f"{len(differ)} differ, such as {list(differ.items())[:4]}"
     for name, info in first.items():
         if info[0] >> 12 == 8:
             run("cmp", pathlib.Path(left) / name, pathlib.Path(right) / name)

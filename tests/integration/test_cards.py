@@ -68,7 +68,7 @@ COPIERS = {
     "cp": lambda source, target: run("cp", "-a", source, target),
     "rsync": lambda source, target: run("rsync", "-a", source, target),
     "tar": lambda source, target: run("bash", "-c",
-                                      f"tar -C '{source.parent}' -cf - cards | tar -C '{target}' -xpf -"),
+                                      f"tar -C '{source.parent}' --format=posix -cf - cards | tar -C '{target}' -xpf -"),
     "gio": lambda source, target: run("bash", "-c", f"""
         cd '{source.parent}' && find cards -type d -exec mkdir -p '{target}/{{}}' \\; &&
         find cards -type f -print0 | while IFS= read -r -d '' file; do
