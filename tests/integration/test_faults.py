@@ -147,6 +147,25 @@ def test_a_tier_that_keeps_other_bytes_is_found_out(failing, tier):
     failing.wait("clip.mov")
 
 
+def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_go_on(failing, tier):
+    failing.set("transfer.retry_max", "100ms")
+    failing.cmd("pause")
+    for index, name in enumerate(["bad.mov", "other.mov"]):
+        assert write(failing.mnt / name, pattern(MIB, index)) == 0
+    failing.wait("", "verified")
+    failing.fault(f"read {errno.EIO} */tree/bad.mov")
+    failing.cmd("resume")
+    failing.wait("other.mov")
+    wait_for(lambda: failing.status()["queue"]["poison"] == 1, "the file to be set aside")
+    assert [event["path"] for event in events(failing, "poison")] == ["bad.mov"]
+    assert not (tier / "bad.mov").exists()
+    # A new version of it starts afresh.
+    failing.fault()
+    assert write(failing.mnt / "bad.mov", pattern(MIB, 5)) == 0
+    failing.wait("bad.mov")
+    assert failing.status()["queue"]["poison"] == 0
+
+
 def test_a_tier_without_noreplace(failing, tier):
     """As NFS: rename() can only replace."""
     failing.fault(f"noreplace {errno.EINVAL} *")
