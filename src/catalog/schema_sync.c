@@ -24,6 +24,7 @@ const char schema_sync[] =
 	"CREATE INDEX versions_shown ON versions(shown) WHERE shown IS NOT NULL;"
 	/* To move a file instead of fetching it again, when a path went and another came. */
 	"CREATE INDEX versions_dead ON versions(digest) WHERE live = 0;"
+	"CREATE INDEX versions_conflict ON versions(id) WHERE live = 1 AND shown <> path;"
 	"CREATE INDEX versions_pending ON versions(path, id)"
 	" WHERE live = 1 AND kind = 1 AND key IS NULL;"
 

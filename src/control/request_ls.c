@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "catalog/contents.h"
+#include "catalog/sync.h"
 #include "control/protocol.h"
 #include "control/report.h"
 #include "util/error.h"
@@ -219,12 +220,12 @@ static int add_file(struct walk *walk, json_t *file, const struct entry *entry)
 	return r < 0 ? r : add_queue(walk, file, row->id);
 }
 
-/* "NAME (conflict SITE SEQ).EXT" */
+/* "NAME (conflict SITE DIGEST).EXT" */
 static bool is_conflict(const char *path)
 {
 	const char *name = strrchr(path, '/');
 
-	return glob_matches("* (conflict * [0-9]*)*", name ? name + 1 : path);
+	return glob_matches("* (conflict * ?*)*", name ? name + 1 : path);
 }
 
 static bool wanted(const struct walk *walk, const struct entry *entry)
@@ -297,6 +298,38 @@ static int walk_from(struct walk *walk, const char *path, const struct node_row 
 	return r;
 }
 
+struct announced {
+	struct walk *walk;
+	const char *path; /* only what lies there or below */
+};
+
+/* What other sites have and no tier yet, and our tree does not show. */
+static int emit_announced(void *arg, const struct version_row *row)
+{
+	const struct announced *announced = arg;
+	size_t length = strlen(announced->path);
+	char digest[DIGEST_HEX_SIZE];
+	json_t *file;
+
+	if (row->shown || (length && (strncmp(row->path, announced->path, length) != 0 ||
+				      (row->path[length] && row->path[length] != '/'))))
+		return 0;
+	digest_hex(&row->body.digest, digest);
+	file = json_pack("{s:o,s:s,s:I,s:i,s:I,s:s,s:b,s:b,s:s,s:s}", "path", json_path(row->path),
+			 "type", "file", "size", (json_int_t)row->body.size, "mode",
+			 (int)row->body.mode, "mtime_ns", (json_int_t)row->body.mtime_ns, "state",
+			 file_state_name(FILE_ANNOUNCED), "verified", 0, "stored", 0, "digest",
+			 digest, "site", row->site_name);
+	return file ? request_emit(announced->walk->request, "file", file) : -ENOMEM;
+}
+
+static int list_announced(struct walk *walk, const char *path)
+{
+	struct announced announced = { .walk = walk, .path = path };
+
+	return catalog_each_pending(walk->request->source->catalog, emit_announced, &announced);
+}
+
 static int run(struct request *request, struct walk *walk)
 {
 	cleanup_free char *path = NULL;
@@ -313,6 +346,8 @@ static int run(struct request *request, struct walk *walk)
 	r = catalog_each_queued(request->source->catalog, add_queue_row, &walk->queue);
 	if (r == 0)
 		r = walk_from(walk, path, &row);
+	if (r == 0 && walk->pending)
+		r = list_announced(walk, path);
 	queue_fini(&walk->queue);
 	rules_free(walk->rules);
 	return r;

@@ -236,6 +236,9 @@ static int put(struct job *job, struct source *source)
 		if (!tier_key_ok(key))
 			return -ENAMETOOLONG;
 		r = put_under(job, key, source);
+		/* A file is where a folder would have to be, or the other way round. */
+		if (r == -ENOTDIR || r == -EISDIR)
+			continue;
 		if (r < 0)
 			return r;
 		if (r == 0)

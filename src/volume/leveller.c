@@ -133,6 +133,23 @@ static int fix_live(void *arg, const struct level_find *find)
 	return r;
 }
 
+static int verify_found(void *arg, const char *name, const struct node_row *row)
+{
+	(void)name;
+	return verifier_add(arg, row->id);
+}
+
+/* The verifier asked for these at the start, when their paths may not have been right yet. */
+static int verify_again(struct volume *volume)
+{
+	unsigned unverified = 1u << FILE_RECEIVING | 1u << FILE_RECEIVED;
+	int r = catalog_barrier(volume->catalog);
+
+	return r < 0 ? r
+		     : catalog_each_file(volume->catalog, unverified, 0, verify_found,
+					 volume->verifier);
+}
+
 static void *leveller_main(void *arg)
 {
 	struct leveller *leveller = arg;
@@ -144,6 +161,8 @@ static void *leveller_main(void *arg)
 	/* Ended too early: the next start goes on. */
 	catalog_keep_unclean(pass->catalog, true);
 	r = level_pass_run(pass);
+	if (r == 0)
+		r = verify_again(leveller->volume);
 	catalog_keep_unclean(pass->catalog, r < 0);
 	if (r == 0)
 		log_info("catalog level with the tree after %lld ms: %llu names, %llu added, "
@@ -177,8 +196,12 @@ struct leveller *leveller_new(struct volume *volume)
 
 int leveller_start(struct leveller *leveller)
 {
-	if (!catalog_was_unclean(leveller->volume->catalog) ||
-	    (leveller->volume->flags & VOLUME_READ_ONLY))
+	struct volume *volume = leveller->volume;
+
+	if (!catalog_was_unclean(volume->catalog))
+		return 0;
+	/* Where other sites' files are shown, the tree changes though nobody may write to it. */
+	if ((volume->flags & VOLUME_READ_ONLY) && !volume->syncer)
 		return 0;
 	return thread_start(&leveller->thread, "level", leveller_main, leveller);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "catalog/sync.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "volume/internal.h"
@@ -69,6 +70,7 @@ static uint64_t receiving_rate(struct volume *volume)
 int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
 	struct volume_status status = { .uploaded_eta_ns = -1 };
+	struct sync_counts counts;
 	struct statvfs disk;
 	int r;
 
@@ -98,6 +100,11 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	else if (status.transfer.rate > 0 && !status.transfer.paused)
 		status.uploaded_eta_ns =
 			(int64_t)((double)status.queue.bytes * 1e9 / (double)status.transfer.rate);
+	r = catalog_get_sync_counts(volume->catalog, &counts);
+	if (r < 0)
+		return r;
+	status.pending_publish = counts.unpublished + counts.outbox;
+	status.conflicts = counts.conflicts;
 	status.catalog_error = catalog_error(volume->catalog);
 	status.read_only = volume->flags & VOLUME_READ_ONLY;
 	*ret_status = status;

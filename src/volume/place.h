@@ -39,6 +39,12 @@ int place_remove(struct volume *volume, const char *path, uint64_t id);
 int place_attributes(struct volume *volume, const char *path, uint64_t id,
 		     const struct version_body *body);
 
+/*
+ * 1 when at @path lies a placeholder of which nothing is here, and which a crash kept the
+ * catalog from knowing: no byte is lost with it. *ret_id is its inode.
+ */
+int place_leftover(struct volume *volume, const char *path, uint64_t *ret_id);
+
 /* 1 when something is at @path on disk, 0 not. */
 int place_exists(struct volume *volume, const char *path);
 

@@ -150,6 +150,26 @@ int place_file(struct volume *volume, const char *path, const struct place_file 
 	return r;
 }
 
+int place_leftover(struct volume *volume, const char *path, uint64_t *ret_id)
+{
+	cleanup_close int fd = store_open_path(volume->store, path, O_PATH | O_NOFOLLOW, 0);
+	struct residency residency;
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP ? 0 : fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return 0;
+	r = residency_read(fd, &residency);
+	if (r <= 0)
+		return r == -EUCLEAN ? 0 : r;
+	*ret_id = store_node_id(volume->store, &st);
+	return residency_bytes(&residency) == 0;
+}
+
 int place_clean(struct volume *volume)
 {
 	cleanup_closedir DIR *dir = NULL;

@@ -329,6 +329,7 @@ static int fill_free(struct fill *fill)
 	struct volume *volume = volume_of(fill->shower);
 	const struct group *group = fill->group;
 	const char *elsewhere = shown_elsewhere(group);
+	uint64_t leftover;
 	int r;
 
 	if (live_at(fill, group->path)) {
@@ -336,7 +337,11 @@ static int fill_free(struct fill *fill)
 		r = catalog_add_unpublished(volume->catalog, group->path, false);
 		return r < 0 ? r : 1;
 	}
-	r = place_exists(volume, group->path);
+	r = place_leftover(volume, group->path, &leftover);
+	if (r == 1)
+		r = place_remove(volume, group->path, leftover);
+	if (r == 0)
+		r = place_exists(volume, group->path);
 	if (r != 0)
 		return r < 0 ? r : 0; /* the catalog does not know it yet */
 	r = place_parents(volume, group->path);
@@ -390,6 +395,23 @@ static int replace(struct fill *fill)
 	return r < 0 ? r : fill_free(fill);
 }
 
+/* 1: what was there was no file of anybody's and is gone. */
+static int clear_leftover(struct fill *fill)
+{
+	struct volume *volume = volume_of(fill->shower);
+	uint64_t id;
+	int r = place_leftover(volume, fill->group->path, &id);
+
+	if (r <= 0 || id != fill->local.row.id)
+		return r < 0 ? r : 0;
+	r = show_drop(fill->shower, fill->group->path, &fill->local);
+	if (r == -EBUSY || r == -ESTALE)
+		return 0;
+	if (r == 0)
+		r = catalog_barrier(volume->catalog);
+	return r < 0 ? r : 1;
+}
+
 static int fill_taken(struct fill *fill)
 {
 	bool dead = false, live = false;
@@ -405,6 +427,11 @@ static int fill_taken(struct fill *fill)
 		return 0; /* it moves away first */
 	if (dead)
 		return replace(fill);
+	if (S_ISREG(fill->local.row.mode) && !fill->local.row.content) {
+		r = clear_leftover(fill);
+		if (r != 0)
+			return r < 0 ? r : fill_free(fill);
+	}
 	/* Unknown to other sites, or changed since: told to them first, then it gets its name. */
 	r = catalog_add_unpublished(volume_of(fill->shower)->catalog, fill->group->path, false);
 	return r < 0 ? r : 0;
