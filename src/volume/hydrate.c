@@ -33,8 +33,9 @@ struct hydrator {
 	struct thread workers[WORKERS];
 	struct thread timer; /* answers in time even while every worker hangs in a dead mount */
 
-	struct mutex lock; /* rank 41; guards the rest */
-	struct cond changed;
+	struct mutex lock;    /* rank 41; guards the rest */
+	struct cond changed;  /* work, or stop */
+	struct cond answered; /* one of those who wait in hydrate_wait() */
 	bool stopping;
 	struct filling *fillings; /* owned */
 	struct reader readers[READERS];
@@ -49,6 +50,7 @@ struct hydrator *hydrator_new(struct volume *volume)
 	hydrator->volume = volume;
 	mutex_init(&hydrator->lock, 41);
 	cond_init(&hydrator->changed);
+	cond_init(&hydrator->answered);
 	return hydrator;
 }
 
@@ -286,6 +288,7 @@ void hydrator_free(struct hydrator *hydrator)
 	if (!hydrator)
 		return;
 	hydrator_stop(hydrator);
+	cond_fini(&hydrator->answered);
 	cond_fini(&hydrator->changed);
 	mutex_fini(&hydrator->lock);
 	free(hydrator);
@@ -487,41 +490,39 @@ void hydrate_cancel(struct hydrator *hydrator, void *arg)
 	cond_broadcast(&hydrator->changed);
 }
 
-/* Somebody who waits for an answer. */
+/*
+ * Somebody who waits for an answer. Lock and condition are the hydrator's: whoever answers
+ * may still hold them when the waiter is gone.
+ */
 struct waiter {
-	struct mutex lock; /* rank 46 */
-	struct cond answered;
-	int result;
+	struct hydrator *hydrator;
+	int result; /* guarded by hydrator->lock */
 };
 
 static void wake_waiter(void *arg, int result)
 {
 	struct waiter *waiter = arg;
+	struct hydrator *hydrator = waiter->hydrator;
 
-	scoped_lock(&waiter->lock);
+	scoped_lock(&hydrator->lock);
 	waiter->result = result;
-	cond_signal(&waiter->answered);
+	cond_broadcast(&hydrator->answered);
 }
 
 static int wait_for_range(struct live *live, uint64_t offset, uint64_t length,
 			  enum hydrate_flags flags)
 {
-	struct waiter waiter = { .result = WAITS };
+	struct hydrator *hydrator = live->volume->hydrator;
+	struct waiter waiter = { .hydrator = hydrator, .result = WAITS };
 	int r;
 
-	mutex_init(&waiter.lock, 46);
-	cond_init(&waiter.answered);
 	r = add(live, offset, length, flags, wake_waiter, &waiter);
-	if (r == 0) {
-		mutex_lock(&waiter.lock);
-		while (waiter.result == WAITS)
-			cond_wait(&waiter.answered, &waiter.lock);
-		r = waiter.result;
-		mutex_unlock(&waiter.lock);
-	}
-	cond_fini(&waiter.answered);
-	mutex_fini(&waiter.lock);
-	return r;
+	if (r < 0)
+		return r;
+	scoped_lock(&hydrator->lock);
+	while (waiter.result == WAITS)
+		cond_wait(&hydrator->answered, &hydrator->lock);
+	return waiter.result;
 }
 
 static int wait_window_by_window(struct live *live, uint64_t offset, uint64_t length,
