@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/target.h"
@@ -121,22 +120,18 @@ static int run(struct cli *cli)
 {
 	cleanup_with(client_close_slot) struct client *client = NULL;
 	cleanup_with(target_fini) struct target target = { 0 };
-	const char *what = cli->options.value[OPT_VERIFY];
 	cleanup_json json_t *final = NULL;
 	int64_t count, next = 0;
 	int code;
 
 	if (!line_count(cli, &count))
 		return MEDIAFS_EXIT_USAGE;
-	if (what && strcmp(what, "chain") != 0)
-		return cli_fail(cli, MEDIAFS_EXIT_USAGE, "--verify chain is wanted, not \"%s\"",
-				what);
 	code = target_find(cli, cli->options.arg_count ? cli->options.args[0] : NULL, &target);
 	if (code == 0)
 		code = target_open(cli, &target, &client);
 	if (code)
 		return code;
-	if (what)
+	if (cli->options.given[OPT_VERIFY])
 		return verify(cli, client);
 	/* A program wants all, a person the last screen. */
 	if (cli->json && !cli->options.given[OPT_LINES]) {
@@ -155,7 +150,7 @@ static int run(struct cli *cli)
 static const struct option_spec options[] = {
 	{ OPT_LINES, 'n', "lines", "N", "the last N events (default: 20, with --json all)" },
 	{ OPT_FOLLOW, 'f', "follow", NULL, "go on with what happens, until interrupted" },
-	{ OPT_VERIFY, 0, "verify", "chain", "check that no event was changed or removed" },
+	{ OPT_VERIFY, 0, "verify", NULL, "check that no event was changed or removed" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 

@@ -252,7 +252,7 @@ def test_every_answer_is_json(cart):
                   ["tier", "list"], ["tier", "test"], ["conflicts"], ["metrics"],
                   ["limit", "10M"], ["limit", "20M", "--for", "1h"], ["pause"], ["resume"],
                   ["pin", cart.mnt / "A001.mov"], ["unpin", cart.mnt], ["fetch", cart.mnt],
-                  ["evict", cart.mnt], ["log", "--verify", "chain"]):
+                  ["evict", cart.mnt], ["log", "--verify"]):
         answer = cart.cmd(*words, "--json").stdout
         assert isinstance(json.loads(answer), dict), words
         assert answer.count("\n") == 1
@@ -440,14 +440,14 @@ def test_log_by_path_by_count_and_its_chain(cart):
     everything = cart.events()
     assert [e["seq"] for e in everything] == list(range(1, len(everything) + 1))
     assert cart.events("-n", "2") == everything[-2:]
-    assert "holds" in cart.cmd("log", "--verify", "chain").stdout
+    assert "holds" in cart.cmd("log", "--verify").stdout
     cart.umount()
     run("/usr/bin/python3", "-c", "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
         "[db.execute('drop trigger ' + name) for (name,) in"
         " db.execute(\"select name from sqlite_master where type = 'trigger'\").fetchall()];"
         "db.execute(\"update events set detail = 'nothing' where seq = 2\"); db.commit()",
         cart.store / "catalog.db")
-    fails("log", "--verify", "chain", "--store", cart.store, code=5, says="broken at row 2")
+    fails("log", "--verify", "--store", cart.store, code=5, says="broken at row 2")
 
 
 def test_log_follows(plain):
