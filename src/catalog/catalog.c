@@ -213,8 +213,20 @@ static int wait_all(struct catalog *catalog, enum step_flags flags)
 	return step_submit(catalog, step, flags);
 }
 
+/* Mostly there is nothing to wait for, and an open file asks: do not wake the writer then. */
+static bool is_settled(struct writer *writer, int *ret_error)
+{
+	scoped_lock(&writer->lock);
+	*ret_error = writer->error;
+	return writer->steps == 0 && !writer->applying;
+}
+
 int catalog_barrier(struct catalog *catalog)
 {
+	int error;
+
+	if (is_settled(&catalog->writer, &error))
+		return error;
 	return wait_all(catalog, STEP_WAIT);
 }
 

@@ -188,6 +188,7 @@ struct writer {
 	struct step *first; /* owned */
 	struct step **last;
 	size_t steps, bytes;
+	bool applying;    /* steps taken from the queue are not all readable yet */
 	size_t hurried;   /* steps queued that somebody waits for */
 	size_t squeezed;  /* callers that wait for room */
 	int64_t since_ns; /* monotonic, of the oldest step queued */

@@ -133,6 +133,7 @@ static void take_locked(struct writer *writer, struct batch *batch)
 	writer->steps -= batch->steps;
 	writer->since_ns = monotonic_ns();
 	batch->error = writer->error;
+	writer->applying = true;
 	cond_broadcast(&writer->space);
 }
 
@@ -219,6 +220,7 @@ static void finish_batch(struct writer *writer, struct batch *batch, int error)
 	mutex_lock(&writer->lock);
 	if (error && !writer->error)
 		writer->error = error;
+	writer->applying = false;
 	for (step = batch->first; step; step = step->next) {
 		if (!step->wait)
 			continue;
