@@ -201,13 +201,13 @@ int live_prepare(struct live *live)
 	return live_load_map(live);
 }
 
-int live_lock_for_change(struct live *live, int fd)
+int live_lock_for_change(struct live *live, int fd, enum change_order order)
 {
 	int r;
 
 	for (;;) {
 		mutex_lock(&live->lock);
-		while (live->moving)
+		while (live->moving || (live->behind > 0 && order == CHANGE_AFTER_WRITES))
 			cond_wait(&live->changed, &live->lock);
 		r = live_begin_locked(live, fd);
 		if (r == 0)

@@ -36,7 +36,7 @@ static int file_new(struct live *live, int fd, int flags, struct file **ret_file
 	file->can_read = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
 
 	scoped_lock(&live->lock);
-	while (live->moving)
+	while (live->moving || live->behind > 0)
 		cond_wait(&live->changed, &live->lock);
 	if (live->state == FILE_ANNOUNCED && !(file->can_write && (flags & O_TRUNC))) {
 		free(file);
@@ -259,7 +259,6 @@ void file_unref(struct file *file)
 
 	if (atomic_fetch_sub(&file->refs, 1) != 1)
 		return;
-	live_drain(live);
 	mutex_lock(&live->lock);
 	if (file->can_write) {
 		if (--live->writers == 0)

@@ -49,6 +49,7 @@ static bool is_here_locked(const struct live *live, off_t offset, size_t *length
 static bool is_here(struct live *live, off_t offset, size_t *length)
 {
 	scoped_lock(&live->lock);
+	live_drain_locked(live);
 	return is_here_locked(live, offset, length);
 }
 
@@ -144,6 +145,7 @@ static bool is_here_for_reader(struct live *live, off_t offset, size_t *length)
 	bool here, whole;
 
 	mutex_lock(&live->lock);
+	live_drain_locked(live);
 	here = is_here_locked(live, offset, length);
 	whole = live_is_whole(live);
 	mutex_unlock(&live->lock);
@@ -161,7 +163,6 @@ ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset
 		return -EBADF;
 	if (offset < 0)
 		return -EINVAL;
-	live_drain(live);
 	if (is_here_for_reader(live, offset, &length))
 		return file_read_resident(file, buffer, length, offset);
 	return park(file, &(struct parked){ .file = file,
@@ -208,9 +209,9 @@ off_t volume_seek(struct file *file, off_t offset, int whence)
 
 	if (whence != SEEK_DATA && whence != SEEK_HOLE)
 		return -EINVAL;
-	live_drain(live);
 	{
 		scoped_lock(&live->lock);
+		live_drain_locked(live);
 		if (live->has_residency)
 			return seek_full(live->residency.size, offset, whence);
 	}
@@ -231,7 +232,6 @@ ssize_t volume_copy_range(struct file *in, off_t in_offset, struct file *out, of
 		return -EINVAL;
 	if (length > COPY_MAX_BYTES)
 		length = COPY_MAX_BYTES;
-	live_drain(in->live);
 	if (!is_here(in->live, in_offset, &length))
 		return -EXDEV;
 	buffer = malloc(COPY_BYTES);

@@ -9,6 +9,7 @@
 
 #include "util/clock.h"
 #include "util/error.h"
+#include "volume/behind.h"
 #include "volume/caller.h"
 #include "volume/file_internal.h"
 #include "volume/keeper.h"
@@ -88,8 +89,51 @@ static ssize_t write_locked(struct file *file, const void *buffer, size_t length
 	n = put_bytes(file->fd, buffer, length, offset);
 	if (n <= 0)
 		return n;
+	behind_written_locked(file->volume->behind, file, offset, (size_t)n);
 	r = receipt_write(live->receipt, (uint64_t)offset, buffer, (size_t)n);
 	return r < 0 ? r : n;
+}
+
+/* The bytes are @piece's, another thread writes them in the order in which the receipt hears. */
+static ssize_t put_off_locked(struct file *file, struct behind_piece *piece, const void *buffer,
+			      size_t length, off_t offset)
+{
+	struct live *live = file->live;
+	int r;
+
+	r = admit_locked(live, file->fd, (uint64_t)offset, length);
+	if (r == 0)
+		r = receipt_write(live->receipt, (uint64_t)offset, buffer, length);
+	if (r < 0)
+		return r;
+	behind_queue_locked(file->volume->behind, piece);
+	return (ssize_t)length;
+}
+
+/* 1: done, as *ret_written says. 0: it has to be written at once. */
+static int try_to_put_off(struct file *file, const void *buffer, size_t length, off_t offset,
+			  uint64_t *ret_generation, ssize_t *ret_written)
+{
+	struct behind *behind = file->volume->behind;
+	struct live *live = file->live;
+	struct behind_piece *piece = behind_take(behind, file, buffer, length, offset);
+	ssize_t n = 0;
+	int r;
+
+	if (!piece)
+		return 0;
+	r = live_lock_for_change(live, file->fd, CHANGE_QUEUED);
+	if (r == 0) {
+		*ret_generation = live->generation;
+		/* Nobody else has it open, to see the bytes late. */
+		if (live->writers == 1 && live->readers == 0)
+			n = put_off_locked(file, piece, buffer, length, offset);
+		mutex_unlock(&live->lock);
+	}
+	if (r < 0 || n <= 0)
+		behind_drop(behind, piece);
+	*ret_written = n;
+	return r < 0 ? r : n != 0;
 }
 
 /* After a failed change: what the writer is told now, and at flush. */
@@ -103,11 +147,25 @@ static void change_failed(struct live *live, uint64_t generation, int error)
 	live_note_error_locked(live, error);
 }
 
+/* By this thread: whatever was put off goes before. */
+static int write_now(struct file *file, const void *buffer, size_t length, off_t offset,
+		     uint64_t *ret_generation, ssize_t *ret_written)
+{
+	struct live *live = file->live;
+	int r = live_lock_for_change(live, file->fd, CHANGE_AFTER_WRITES);
+
+	if (r < 0)
+		return r;
+	*ret_generation = live->generation;
+	*ret_written = write_locked(file, buffer, length, offset);
+	mutex_unlock(&live->lock);
+	return 1;
+}
+
 ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
 		     size_t length, off_t offset)
 {
 	struct volume *volume = file->volume;
-	struct live *live = file->live;
 	uint64_t generation;
 	ssize_t n;
 	int r;
@@ -119,14 +177,13 @@ ssize_t volume_write(struct file *file, const struct caller *caller, const void 
 		return -EFBIG;
 	if (length == 0)
 		return 0;
-	r = live_lock_for_change(live, file->fd);
+	r = try_to_put_off(file, buffer, length, offset, &generation, &n);
+	if (r == 0)
+		r = write_now(file, buffer, length, offset, &generation, &n);
 	if (r < 0)
 		return r;
-	generation = live->generation;
-	n = write_locked(file, buffer, length, offset);
-	mutex_unlock(&live->lock);
 	if (n < 0) {
-		change_failed(live, generation, (int)n);
+		change_failed(file->live, generation, (int)n);
 		return n;
 	}
 	drop_setid(caller, file->fd);
@@ -158,7 +215,7 @@ static int truncate_live(struct live *live, int fd, off_t size)
 	int r;
 
 	mutex_lock(&live->lock);
-	while (live->moving)
+	while (live->moving || live->behind > 0)
 		cond_wait(&live->changed, &live->lock);
 	r = fstat(fd, &st) < 0 ? -errno : 0;
 	if (r == 0 && st.st_size == size && (size > 0 || live->state != FILE_DAMAGED)) {
@@ -172,7 +229,7 @@ static int truncate_live(struct live *live, int fd, off_t size)
 	if (r < 0 || size == 0)
 		return r;
 
-	r = live_lock_for_change(live, fd);
+	r = live_lock_for_change(live, fd, CHANGE_AFTER_WRITES);
 	if (r < 0)
 		return r;
 	generation = live->generation;
@@ -211,7 +268,6 @@ int file_truncate(struct volume *volume, const struct caller *caller, uint64_t i
 	r = check_writable(file);
 	if (r < 0)
 		return r;
-	live_drain(file->live);
 	r = truncate_live(file->live, file->fd, size);
 	if (r == 0)
 		drop_setid(caller, file->fd);
@@ -273,6 +329,7 @@ static int reserve_only(struct live *live, int fd, int mode, off_t offset, off_t
 	int r;
 
 	scoped_lock(&live->lock);
+	live_drain_locked(live);
 	if (live->has_residency)
 		return 0;
 	if (fstat(fd, &st) < 0)
@@ -299,11 +356,10 @@ int volume_fallocate(struct file *file, const struct caller *caller, int mode, o
 		return -EINVAL;
 	if (offset > INT64_MAX - length)
 		return -EFBIG;
-	live_drain(live);
 	r = reserve_only(live, file->fd, mode, offset, length);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = live_lock_for_change(live, file->fd);
+	r = live_lock_for_change(live, file->fd, CHANGE_AFTER_WRITES);
 	if (r < 0)
 		return r;
 	generation = live->generation;

@@ -14,6 +14,7 @@
 struct nodes;    /* volume/node.h: what the kernel knows */
 struct lives;    /* volume/live.h: files open or being worked on */
 struct verifier; /* volume/verifier.h */
+struct behind;   /* volume/behind.h: writes put off */
 struct hydrator; /* volume/hydrate.h */
 struct keeper;   /* volume/keeper.h: watermarks, scrub, pins, in the background */
 struct leveller; /* volume/level.h: catalog brought level with the tree */
@@ -27,6 +28,7 @@ struct volume {
 	struct transfer *transfer; /* owned */
 	struct nodes *nodes;       /* owned */
 	struct lives *lives;       /* owned */
+	struct behind *behind;     /* owned */
 	struct verifier *verifier; /* owned */
 	struct hydrator *hydrator; /* owned */
 	struct keeper *keeper;     /* owned */

@@ -316,7 +316,24 @@ void live_follow(struct volume *volume, uint64_t id, uint64_t generation, enum f
 	cond_broadcast(&live->changed);
 }
 
+void live_drain_locked(struct live *live)
+{
+	mutex_assert_held(&live->lock);
+	while (live->behind > 0)
+		cond_wait(&live->changed, &live->lock);
+}
+
 void live_drain(struct live *live)
 {
-	(void)live; /* bytes are in the file when the write returns */
+	scoped_lock(&live->lock);
+	live_drain_locked(live);
+}
+
+bool live_drain_id(struct volume *volume, uint64_t id)
+{
+	cleanup_with(live_put_slot) struct live *live = live_peek(volume, id);
+
+	if (live)
+		live_drain(live);
+	return live != NULL;
 }

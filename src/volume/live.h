@@ -33,6 +33,9 @@ struct live {
 	bool moving;             /* being evicted or placed: no new opens until done (they wait) */
 	bool unlinked;           /* no name left: never verified, never sent */
 	bool is_level;           /* the catalog's row described the inode when it was read */
+	_Atomic unsigned behind; /* acknowledged writes that are not in the file yet (behind.h) */
+	uint64_t window_start;   /* written in one go and not started for the medium yet */
+	uint64_t window_end;
 	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED */
 	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
 	bool has_map;
@@ -90,11 +93,16 @@ int live_load_map(struct live *live);
 /* Waits until live_begin_locked() has what it needs: all blocks here, the map known. */
 int live_prepare(struct live *live);
 
+enum change_order {
+	CHANGE_AFTER_WRITES, /* every acknowledged write is in the file */
+	CHANGE_QUEUED,       /* the change goes behind them by itself */
+};
+
 /*
  * Both: take the lock, wait while it is moved, begin. 0: live->lock is held, the change may be
  * made and the receipt told. Otherwise an error, and not held.
  */
-int live_lock_for_change(struct live *live, int fd);
+int live_lock_for_change(struct live *live, int fd, enum change_order order);
 
 /* Cut to nothing and begin a generation, whatever it was. Needs no block. */
 int live_cut_locked(struct live *live, int fd);
@@ -120,3 +128,7 @@ void live_follow(struct volume *volume, uint64_t id, uint64_t generation, enum f
  * Not with the lock held.
  */
 void live_drain(struct live *live);
+void live_drain_locked(struct live *live); /* gives up the lock while it waits */
+
+/* The same by number. True when the file is live: what was seen of it before may be old. */
+bool live_drain_id(struct volume *volume, uint64_t id);

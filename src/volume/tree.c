@@ -110,6 +110,9 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 	struct residency residency;
 	int r;
 
+	if (S_ISREG(st->st_mode) && live_drain_id(volume, store_node_id(volume->store, st)) &&
+	    fstat(fd, st) < 0) /* what was acknowledged is part of the size */
+		return -errno;
 	if (S_ISREG(st->st_mode)) {
 		r = read_residency(fd, &residency);
 		if (r < 0)

@@ -91,6 +91,7 @@ int volume_setattr(struct volume *volume, const struct caller *caller, uint64_t 
 	fd = file ? file_fd(file) : (own = tree_open(volume, id, O_PATH));
 	if (fd < 0)
 		return fd;
+	(void)live_drain_id(volume, id); /* a write put off would change the times again */
 	r = set_on_disk(volume, caller, id, file, fd, values, mask);
 	if (r < 0)
 		return r;

@@ -37,6 +37,7 @@ static int claim(struct verify *verify, enum verify_flags flags)
 	unsigned allowed = flags & VERIFY_WHILE_OPEN ? 1 : 0;
 
 	scoped_lock(&live->lock);
+	live_drain_locked(live);
 	if (live->unlinked || (live->state != FILE_RECEIVING && live->state != FILE_RECEIVED))
 		return 1;
 	if (live->verifying || live->moving)

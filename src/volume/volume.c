@@ -9,6 +9,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "volume/behind.h"
 #include "volume/hydrate.h"
 #include "volume/internal.h"
 #include "volume/keeper.h"
@@ -147,12 +148,13 @@ static int open_parts(struct volume *volume)
 		return r;
 	volume->nodes = nodes_new(volume->store);
 	volume->lives = lives_new(volume);
+	volume->behind = behind_new(volume);
 	volume->verifier = verifier_new(volume);
 	volume->hydrator = hydrator_new(volume);
 	volume->keeper = keeper_new(volume);
 	volume->leveller = leveller_new(volume);
-	if (!volume->nodes || !volume->lives || !volume->verifier || !volume->hydrator ||
-	    !volume->keeper || !volume->leveller)
+	if (!volume->nodes || !volume->lives || !volume->behind || !volume->verifier ||
+	    !volume->hydrator || !volume->keeper || !volume->leveller)
 		return -ENOMEM;
 	if (transfer_tier_count(volume->transfer) > 0) {
 		volume->syncer = syncer_new(volume);
@@ -170,6 +172,8 @@ static int start_parts(struct volume *volume)
 	r = hydrator_start(volume->hydrator);
 	if (r == 0)
 		r = transfer_start(volume->transfer);
+	if (r == 0)
+		r = behind_start(volume->behind);
 	if (r == 0)
 		r = verifier_start(volume->verifier);
 	if (r == 0)
@@ -248,6 +252,7 @@ void volume_close(struct volume *volume)
 		hydrator_stop(volume->hydrator);
 	keeper_free(volume->keeper);
 	leveller_free(volume->leveller);
+	behind_free(volume->behind);
 	verifier_free(volume->verifier);
 	hydrator_free(volume->hydrator);
 	transfer_free(volume->transfer);

@@ -13,6 +13,7 @@
 #include "test.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "volume/behind.h"
 #include "volume/file.h"
 #include "volume/live.h"
 #include "volume/verifier.h"
@@ -54,6 +55,12 @@ static inline void cart_free(struct cart *cart)
 }
 DEFINE_CLEANUP(struct cart *, cart_free)
 #define cleanup_cart cleanup_with(cart_free_slot)
+
+/* Writes are put off, as in a mounted volume. */
+static inline void put_writes_off(struct cart *cart)
+{
+	check_int(behind_start(cart->volume->behind), 0);
+}
 
 static inline void reopen(struct cart *cart)
 {

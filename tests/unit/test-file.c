@@ -238,6 +238,7 @@ struct model {
 	struct cart *cart;
 	uint64_t id;
 	struct file *handles[3];
+	unsigned handles_open;
 	uint8_t *bytes; /* MODEL_BYTES; beyond the size all zero */
 	size_t size;
 };
@@ -318,7 +319,7 @@ static void model_compare(struct model *model, struct file *file)
 
 static void model_step(struct model *model)
 {
-	struct file **slot = &model->handles[number(3)];
+	struct file **slot = &model->handles[number(model->handles_open)];
 
 	switch (number(12)) {
 	case 0:
@@ -345,25 +346,26 @@ static void model_step(struct model *model)
 	}
 }
 
-TEST(any_order_of_changes_by_several_handles_is_verified_as_what_it_is)
+static void run_model(struct cart *cart, unsigned handles, void (*opened)(struct cart *cart))
 {
-	cleanup_cart struct cart *cart = cart_new(NULL);
-	struct model model = { .cart = cart, .bytes = calloc(1, MODEL_BYTES) };
+	struct model model = { .cart = cart, .handles_open = handles };
 
-	seed = 42;
+	model.bytes = calloc(1, MODEL_BYTES);
 	check(model.bytes);
 	model.handles[0] = create(cart, "clip");
 	model.id = file_id(model.handles[0]);
 	for (unsigned round = 0; round < 25; round++) {
-		for (unsigned i = round ? 0 : 1; i < 3; i++)
+		for (unsigned i = round ? 0 : 1; i < handles; i++)
 			model.handles[i] = open_again(cart, model.id, O_RDWR);
 		for (unsigned steps = number(20); steps > 0; steps--)
 			model_step(&model);
 		model_compare(&model, model.handles[0]);
-		for (unsigned i = 0; i < 3; i++)
+		for (unsigned i = 0; i < handles; i++)
 			volume_release(model.handles[i]);
-		if (number(3) == 0)
+		if (number(3) == 0) {
 			reopen(cart);
+			opened(cart);
+		}
 		if (number(4) == 0)
 			continue; /* written again before it was verified */
 		check_int(verify(cart, model.id), 0);
@@ -372,6 +374,37 @@ TEST(any_order_of_changes_by_several_handles_is_verified_as_what_it_is)
 	check_int(events(cart, "damaged").count, 0);
 	check_int(events(cart, "received again").count, 0);
 	free(model.bytes);
+}
+
+static void as_it_is(struct cart *cart)
+{
+	(void)cart;
+}
+
+TEST(any_order_of_changes_by_several_handles_is_verified_as_what_it_is)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+
+	seed = 42;
+	run_model(cart, 3, as_it_is);
+}
+
+TEST(any_order_of_changes_by_several_handles_whose_writes_may_be_put_off)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+
+	seed = 43;
+	put_writes_off(cart);
+	run_model(cart, 3, put_writes_off);
+}
+
+TEST(any_order_of_changes_by_one_handle_whose_writes_are_put_off)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+
+	seed = 44;
+	put_writes_off(cart);
+	run_model(cart, 1, put_writes_off);
 }
 
 /* Threads ------------------------------------------------------------------------------- */
