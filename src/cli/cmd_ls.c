@@ -33,6 +33,9 @@ static void print_why(const json_t *file)
 										   : "tried again",
 				     text);
 	}
+	text = json_string_or(file, "site", NULL);
+	if (text)
+		(void)printf("  [at %s, not stored yet]", text);
 	text = json_string_or(file, "ignored_by", NULL);
 	if (text)
 		(void)printf("  [stays here: ignored by %s]", text);
@@ -189,7 +192,7 @@ const struct command cmd_conflicts = {
 	.name = "conflicts",
 	.args = "",
 	.help = "files that two sites changed: both are kept, a person decides",
-	.text = "The later one has a name with (conflict SITE NUMBER). Keep what you want under "
+	.text = "The later one has a name with (conflict SITE DIGEST). Keep what you want under "
 		"the\n"
 		"name you want, remove the other.\n",
 	.min_args = 0,

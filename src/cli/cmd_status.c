@@ -43,7 +43,6 @@ static struct count in_states(const json_t *status, unsigned mask)
 #define STORED (1u << FILE_STORED)
 #define AWAY (1u << FILE_EVICTED | 1u << FILE_HYDRATING)
 #define DAMAGED (1u << FILE_DAMAGED)
-#define ANNOUNCED (1u << FILE_ANNOUNCED)
 
 static const char *plural(uint64_t count)
 {
@@ -105,8 +104,10 @@ static void print_table(const json_t *status)
 {
 	const json_t *moving = json_object_get(status, "moving");
 	char remark[64] = "", size[32];
-	struct count away = in_states(status, AWAY);
+	struct count away = in_states(status, AWAY), announced;
 
+	announced.files = (uint64_t)json_int_or(json_object_get(status, "announced"), "files", 0);
+	announced.bytes = (uint64_t)json_int_or(json_object_get(status, "announced"), "bytes", 0);
 	print_row("arriving", in_states(status, ARRIVING), json_int_or(status, "receiving_rate", 0),
 		  "");
 	print_row("to verify", in_states(status, TO_VERIFY), json_int_or(status, "verify_rate", 0),
@@ -121,7 +122,7 @@ static void print_table(const json_t *status)
 			       format_bytes((uint64_t)json_int_or(status, "resident_bytes", 0),
 					    size, sizeof(size)));
 	print_row("evicted", away, 0, remark);
-	print_row("announced", in_states(status, ANNOUNCED), 0, "at another site, not stored yet");
+	print_row("announced", announced, 0, "at another site, not stored yet");
 	print_row("damaged", in_states(status, DAMAGED), 0, "");
 }
 

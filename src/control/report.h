@@ -10,6 +10,8 @@
 
 DEFINE_CLEANUP(struct rules *, rules_free)
 
+#define REPORT_LIST_MAX 20 /* of files that are named one by one */
+
 /* True when @path is @top or lies below it; @top "" holds all. */
 bool path_under(const char *path, const char *top);
 
@@ -31,3 +33,6 @@ int report_poison(struct request *request, const char *top, size_t max, uint64_t
 
 /* The rules of the store's mediafs.conf. */
 int report_rules(struct request *request, struct rules **ret_rules);
+
+/* Adds what mediafs.conf says of tiers, limit and pause, or "settings_error". */
+int report_settings(struct request *request);

@@ -19,6 +19,8 @@
  * verified), copies [{tier, key, confirmed_ns, checked_ns, bad}], and where it is so: error,
  * ignored_by, queue [{tier, class, attempts, error, poison, due_ns}].
  *
+ * With "pending" also what other sites announced and no tier has yet: state "announced", site.
+ *
  * Folders are read one by one, so that a slow reader holds no transaction of the catalog open.
  */
 struct entry {
@@ -220,7 +222,7 @@ static int add_file(struct walk *walk, json_t *file, const struct entry *entry)
 	return r < 0 ? r : add_queue(walk, file, row->id);
 }
 
-/* "NAME (conflict SITE DIGEST).EXT" */
+/* "NAME (conflict SITE DIGEST).EXT", as sync/merge.c makes it. */
 static bool is_conflict(const char *path)
 {
 	const char *name = strrchr(path, '/');
@@ -298,56 +300,80 @@ static int walk_from(struct walk *walk, const char *path, const struct node_row 
 	return r;
 }
 
+/* What other sites have and no tier yet, and our tree does not show. */
 struct announced {
-	struct walk *walk;
-	const char *path; /* only what lies there or below */
+	const char *top; /* borrowed */
+	json_t *list;    /* owned */
 };
 
-/* What other sites have and no tier yet, and our tree does not show. */
-static int emit_announced(void *arg, const struct version_row *row)
+static int add_announced(void *arg, const struct version_row *row)
 {
-	const struct announced *announced = arg;
-	size_t length = strlen(announced->path);
+	struct announced *announced = arg;
 	char digest[DIGEST_HEX_SIZE];
 	json_t *file;
 
-	if (row->shown || (length && (strncmp(row->path, announced->path, length) != 0 ||
-				      (row->path[length] && row->path[length] != '/'))))
+	if (row->shown || !path_under(row->path, announced->top))
 		return 0;
 	digest_hex(&row->body.digest, digest);
-	file = json_pack("{s:o,s:s,s:I,s:i,s:I,s:s,s:b,s:b,s:s,s:s}", "path", json_path(row->path),
-			 "type", "file", "size", (json_int_t)row->body.size, "mode",
-			 (int)row->body.mode, "mtime_ns", (json_int_t)row->body.mtime_ns, "state",
-			 file_state_name(FILE_ANNOUNCED), "verified", 0, "stored", 0, "digest",
-			 digest, "site", row->site_name);
-	return file ? request_emit(announced->walk->request, "file", file) : -ENOMEM;
+	file = json_pack("{s:o,s:s,s:I,s:i,s:I,s:s,s:b,s:b,s:i,s:s,s:s}", "path",
+			 json_path(row->path), "type", "file", "size", (json_int_t)row->body.size,
+			 "mode", (int)(row->body.mode & 07777), "mtime_ns",
+			 (json_int_t)row->body.mtime_ns, "state", file_state_name(FILE_ANNOUNCED),
+			 "verified", 0, "stored", 0, "resident_bytes", 0, "digest", digest, "site",
+			 row->site_name);
+	return json_array_append_new(announced->list, file) < 0 ? -ENOMEM : 0;
 }
 
-static int list_announced(struct walk *walk, const char *path)
+static int emit_announced(struct walk *walk, const char *top)
 {
-	struct announced announced = { .walk = walk, .path = path };
+	struct announced announced = { top, json_array() };
+	cleanup_json json_t *list = announced.list;
+	json_t *file;
+	size_t i;
+	int r;
 
-	return catalog_each_pending(walk->request->source->catalog, emit_announced, &announced);
+	if (!list)
+		return -ENOMEM;
+	r = catalog_each_pending(walk->request->source->catalog, add_announced, &announced);
+	json_array_foreach(list, i, file)
+	{
+		if (r < 0)
+			return r;
+		r = request_emit(walk->request, "file", json_incref(file));
+	}
+	return r;
+}
+
+/* The path of an announced file is no node: then only what was announced is listed. */
+static int find_start(struct walk *walk, char **ret_path, struct node_row *ret_row)
+{
+	struct request *request = walk->request;
+	int r = request_node(request, ret_path, ret_row);
+
+	if (r != -ENOENT || !walk->pending)
+		return r == 0 ? 1 : r;
+	request->message[0] = '\0';
+	return request_path(request->json, ret_path);
 }
 
 static int run(struct request *request, struct walk *walk)
 {
 	cleanup_free char *path = NULL;
 	struct node_row row;
-	int r;
+	int found, r;
 
-	r = request_node(request, &path, &row);
-	if (r < 0)
-		return r;
+	found = find_start(walk, &path, &row);
+	if (found < 0)
+		return found;
 	r = report_rules(request, &walk->rules);
 	if (r < 0)
 		return r;
 	table_init(&walk->queue);
 	r = catalog_each_queued(request->source->catalog, add_queue_row, &walk->queue);
-	if (r == 0)
+	if (r == 0 && found)
 		r = walk_from(walk, path, &row);
 	if (r == 0 && walk->pending)
-		r = list_announced(walk, path);
+		r = emit_announced(walk, path);
 	queue_fini(&walk->queue);
 	rules_free(walk->rules);
 	return r;

@@ -5,6 +5,7 @@
 
 #include "catalog/contents.h"
 #include "catalog/nodes.h"
+#include "catalog/sync.h"
 #include "control/protocol.h"
 #include "control/report.h"
 #include "control/requests.h"
@@ -19,16 +20,15 @@
  *   files, bytes   of all regular files; verified_files, verified_bytes, stored_files,
  *                  stored_bytes, ignored... as far as they are so
  *   resident_bytes of evicted and hydrating files
+ *   announced      {files, bytes} that other sites have and no tier yet
  *   queue          {files, bytes, poison}, of the volume
- *   damaged, poison  lists of {path, error}, at most LIST_MAX each
+ *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, tier_down, tier_error,
  *                  next_try_ns}; receiving_rate, verify_backlog, verify_rate, eta_ns (-1 unknown);
  *                  only when mounted
  *   tiers          [{name, url}]; limit, pause
  *   disk           {free, total}; conflicts, unpublished, catalog_error
  */
-#define LIST_MAX 20
-
 /* What is known without the daemon. */
 static int status_offline(struct request *request, struct volume_status *ret_status)
 {
@@ -44,14 +44,31 @@ static int status_offline(struct request *request, struct volume_status *ret_sta
 	return 0;
 }
 
+/* What only the catalog knows. */
+static int add_sync(struct request *request, struct volume_status *status)
+{
+	struct sync_counts counts;
+	int r = catalog_get_sync_counts(request->source->catalog, &counts);
+
+	if (r < 0)
+		return r;
+	status->conflicts = counts.conflicts;
+	status->pending_publish = counts.unpublished + counts.outbox;
+	return 0;
+}
+
 int report_volume(struct request *request, struct volume_status *ret_status)
 {
 	struct statvfs disk;
 	int r;
 
-	if (request->source->volume)
-		return volume_get_status(request->source->volume, ret_status);
+	if (request->source->volume) {
+		r = volume_get_status(request->source->volume, ret_status);
+		return r < 0 ? r : add_sync(request, ret_status);
+	}
 	r = status_offline(request, ret_status);
+	if (r == 0)
+		r = add_sync(request, ret_status);
 	if (r == 0 && fstatvfs(request->source->store->root_fd, &disk) == 0) {
 		ret_status->disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
 		ret_status->disk_total = (uint64_t)disk.f_blocks * disk.f_frsize;
@@ -155,7 +172,7 @@ static int add_rest(struct request *request, const struct volume_status *status)
 }
 
 /* A bad file is told, not fatal: status must answer, all the more when something is wrong. */
-static int add_settings(struct request *request)
+int report_settings(struct request *request)
 {
 	cleanup_with(settings_free_slot) struct settings *settings = NULL;
 	cleanup_json json_t *tiers = json_array();
@@ -188,6 +205,35 @@ static int add_settings(struct request *request)
 	return r;
 }
 
+struct elsewhere {
+	const char *top; /* borrowed */
+	uint64_t files, bytes;
+};
+
+static int count_elsewhere(void *arg, const struct version_row *row)
+{
+	struct elsewhere *elsewhere = arg;
+
+	if (!row->shown && path_under(row->path, elsewhere->top)) {
+		elsewhere->files++;
+		elsewhere->bytes += row->body.size;
+	}
+	return 0;
+}
+
+/* What other sites have and no tier yet: hidden here, so no state counts it. */
+static int add_elsewhere(struct request *request, const char *path)
+{
+	struct elsewhere elsewhere = { .top = path };
+	int r = catalog_each_pending(request->source->catalog, count_elsewhere, &elsewhere);
+
+	if (r < 0)
+		return r;
+	return request_add(request, "announced",
+			   json_pack("{s:I,s:I}", "files", (json_int_t)elsewhere.files, "bytes",
+				     (json_int_t)elsewhere.bytes));
+}
+
 int request_status(struct request *request)
 {
 	cleanup_free char *path = NULL;
@@ -210,107 +256,12 @@ int request_status(struct request *request)
 	if (r == 0)
 		r = add_rest(request, &status);
 	if (r == 0)
-		r = add_settings(request);
+		r = add_elsewhere(request, path);
 	if (r == 0)
-		r = report_damaged(request, path, LIST_MAX);
+		r = report_settings(request);
 	if (r == 0)
-		r = report_poison(request, path, LIST_MAX, NULL);
+		r = report_damaged(request, path, REPORT_LIST_MAX);
+	if (r == 0)
+		r = report_poison(request, path, REPORT_LIST_MAX, NULL);
 	return r;
-}
-
-/* Files under PATH that no tier will ever get, because a rule says so. */
-struct ignored {
-	const struct rules *rules;
-	const char *path; /* of a single file */
-	uint64_t files, bytes;
-};
-
-static int count_ignored(void *arg, const char *name, const struct node_row *row)
-{
-	struct ignored *ignored = arg;
-
-	if (row->state == FILE_VERIFIED && rules_ignores(ignored->rules, name)) {
-		ignored->files++;
-		ignored->bytes += row->size;
-	}
-	return 0;
-}
-
-static int find_ignored(struct request *request, const char *path, const struct node_row *node,
-			struct ignored *ret_ignored)
-{
-	cleanup_with(rules_free_slot) struct rules *rules = NULL;
-	struct ignored ignored = { 0 };
-	int r = report_rules(request, &rules);
-
-	if (r < 0)
-		return r;
-	ignored.rules = rules;
-	if (S_ISDIR(node->mode))
-		r = catalog_each_under(request->source->catalog, node->id, count_ignored, &ignored);
-	else
-		r = count_ignored(&ignored, path, node);
-	if (r < 0)
-		return r;
-	*ret_ignored = ignored;
-	return 0;
-}
-
-/*
- * Answer to "pending", goal "verified" or "stored": files, bytes (all that should get there),
- * done_files, done_bytes, damaged_files, poison_files, ignored_files, tiers, tier_down,
- * tier_error, paused, rate; and the lists of "damaged" and "poison".
- */
-int request_pending(struct request *request)
-{
-	const char *goal = json_string_or(request->json, "goal", "verified");
-	bool stored = strcmp(goal, "stored") == 0;
-	cleanup_free char *path = NULL;
-	struct ignored ignored = { 0 };
-	struct catalog_totals totals;
-	struct volume_status status;
-	uint64_t files = 0, bytes = 0, done = 0, done_bytes = 0, poison = 0;
-	struct node_row node;
-	json_t *part;
-	int r;
-
-	if (!stored && strcmp(goal, "verified") != 0)
-		return request_fail(request, -EINVAL, "the goal is \"verified\" or \"stored\"");
-	r = request_node(request, &path, &node);
-	if (r == 0)
-		r = report_volume(request, &status);
-	if (r == 0)
-		r = report_totals(request, path, &node, &totals);
-	if (r == 0 && stored && totals.files[FILE_VERIFIED] > 0)
-		r = find_ignored(request, path, &node, &ignored);
-	if (r == 0)
-		r = report_damaged(request, path, LIST_MAX);
-	if (r == 0 && stored)
-		r = report_poison(request, path, LIST_MAX, &poison);
-	if (r < 0)
-		return r;
-	for (int state = 1; state < FILE_STATE_COUNT; state++) {
-		files += totals.files[state];
-		bytes += totals.bytes[state];
-		if (stored ? file_state_is_stored(state) : file_state_is_verified(state)) {
-			done += totals.files[state];
-			done_bytes += totals.bytes[state];
-		}
-	}
-	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I}", "files",
-			 (json_int_t)(files - ignored.files), "bytes",
-			 (json_int_t)(bytes - ignored.bytes), "done_files", (json_int_t)done,
-			 "done_bytes", (json_int_t)done_bytes, "damaged_files",
-			 (json_int_t)totals.files[FILE_DAMAGED], "poison_files", (json_int_t)poison,
-			 "ignored_files", (json_int_t)ignored.files, "tier_down",
-			 status.transfer.tier_down, "paused", status.transfer.paused, "rate",
-			 (json_int_t)(stored ? status.transfer.rate : status.verify_rate));
-	if (!part || json_object_update_new(request->final, part) < 0)
-		return -ENOMEM;
-	if (status.transfer.tier_down)
-		r = request_add(request, "tier_error",
-				json_string(error_text(status.transfer.tier_error)));
-	if (r == 0)
-		r = request_add(request, "mounted", json_boolean(request->source->volume != NULL));
-	return r < 0 ? r : add_settings(request);
 }

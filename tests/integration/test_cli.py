@@ -465,6 +465,46 @@ def test_log_follows(plain):
         follower.wait()
 
 
+# Other sites -----------------------------------------------------------------------------------
+
+def test_what_another_site_announced_is_listed_as_pending(pair):
+    cart, editorial = pair
+    cart.cmd("pause")
+    one_file(cart, "DAY1/A001.mov", 5000)
+    cart.wait("", "verified")
+
+    def pending(*path):
+        return json.loads(editorial.cmd("ls", "--pending", *path, "--json").stdout)["files"]
+    files = wait_for(pending, "the announcement")
+    assert [(file["path"], file["state"], file["site"], file["size"]) for file in files] \
+        == [("DAY1/A001.mov", "announced", "cart", 5000)]
+    assert pending("DAY1") == files and pending("DAY1/A001.mov") == files
+    assert not (editorial.mnt / "DAY1/A001.mov").exists()
+    assert editorial.status()["announced"] == {"files": 1, "bytes": 5000}
+    assert "at cart, not stored yet" in editorial.cmd("ls", "--pending").stdout
+    assert [file["state"] for file in json.loads(cart.cmd("ls", "--pending", "--json").stdout)
+            ["files"]] == ["queued"]
+    cart.cmd("resume")
+    wait_for(lambda: (editorial.mnt / "DAY1/A001.mov").exists(), "the file at editorial")
+    assert pending() == []
+
+
+def test_conflicts_are_listed(sites, tier, cart):
+    editorial = sites("editorial", join=tier).mount("rw")
+    for site in (cart, editorial):
+        site.cmd("pause")
+        one_file(site, "notes.txt", 100)
+        site.wait("", "verified")
+    for site in (cart, editorial):
+        site.cmd("resume")
+    for site in (cart, editorial):
+        listed = wait_for(lambda site=site: json.loads(
+            site.cmd("conflicts", "--json").stdout)["files"], "the conflict")
+        assert len(listed) == 1 and listed[0]["path"].startswith("notes (conflict ")
+        wait_for(lambda site=site: site.status()["conflicts"] == 1, "the count")
+        assert "1 conflict:" in site.cmd("status").stdout
+
+
 # The socket ------------------------------------------------------------------------------------
 
 def test_a_hostile_peer_changes_nothing(plain):
