@@ -13,8 +13,12 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include "hash/ahead.h"
 #include "util/cleanup.h"
 #include "util/io.h"
+
+/* Smaller files are not worth a thread. */
+#define AHEAD_FROM_BYTES (4ull * BLOCK_BYTES)
 
 /* Good for every block device when the kernel does not say (before 6.1). */
 #define DIRECT_ALIGN 4096u
@@ -32,7 +36,7 @@ struct reader {
 	int own_fd;   /* opened again, or -1 */
 	size_t align; /* of direct reads; 1 when not direct */
 	uint64_t size;
-	void *buffer; /* owned, aligned, BLOCK_BYTES */
+	void *buffers[2]; /* owned, aligned, BLOCK_BYTES; NULL where one is enough */
 	enum readback_source source;
 };
 
@@ -43,7 +47,8 @@ static int reader_fd(const struct reader *reader)
 
 static void reader_fini(struct reader *reader)
 {
-	free(reader->buffer);
+	free(reader->buffers[0]);
+	free(reader->buffers[1]);
 	close_fd_slot(&reader->own_fd);
 }
 
@@ -176,19 +181,23 @@ static int reader_init(struct reader *reader, int fd)
 		else if (!sure)
 			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
-	reader->buffer = aligned_alloc(reader->align > DIRECT_ALIGN ? reader->align : DIRECT_ALIGN,
-				       BLOCK_BYTES);
-	return reader->buffer ? 0 : -ENOMEM;
+	for (size_t i = 0; i < (reader->size > BLOCK_BYTES ? 2 : 1); i++) {
+		reader->buffers[i] = aligned_alloc(
+			reader->align > DIRECT_ALIGN ? reader->align : DIRECT_ALIGN, BLOCK_BYTES);
+		if (!reader->buffers[i])
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 /* Direct reads have whole aligned lengths; the end of the file makes the last one short. */
-static int read_direct(struct reader *reader, uint64_t offset, size_t length)
+static int read_direct(const struct reader *reader, void *buffer, uint64_t offset, size_t length)
 {
 	size_t want = (length + reader->align - 1) / reader->align * reader->align;
 	size_t done = 0;
 
 	while (done < length) {
-		ssize_t n = pread(reader->own_fd, (char *)reader->buffer + done, want - done,
+		ssize_t n = pread(reader->own_fd, (char *)buffer + done, want - done,
 				  (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
@@ -206,69 +215,97 @@ static int read_direct(struct reader *reader, uint64_t offset, size_t length)
 	return 0;
 }
 
-static int read_block(struct reader *reader, uint64_t offset, size_t length)
+/* Runs in the thread that reads ahead: one at a time, so @arg needs no lock. */
+static int read_block(void *arg, void *buffer, uint64_t offset, size_t length)
 {
+	struct reader *reader = arg;
 	int r;
 
 	if (reader->source == READBACK_DIRECT) {
-		r = read_direct(reader, offset, length);
+		r = read_direct(reader, buffer, offset, length);
 		if (r != -EINVAL)
 			return r;
 		choose_dropped(reader); /* the file system took O_DIRECT but not the read */
 	}
-	r = read_at(reader_fd(reader), reader->buffer, length, (off_t)offset);
+	r = read_at(reader_fd(reader), buffer, length, (off_t)offset);
 	return r == -ENODATA ? -ESTALE : r;
 }
 
-static bool wanted(const struct readback *readback, uint64_t block)
+/* The first block at or after @block that is to be read; the count of blocks when none. */
+static uint64_t next_wanted(const struct readback *readback, uint64_t block, uint64_t count)
 {
-	return !readback->resident || (readback->resident[block / 8] >> (block % 8) & 1);
+	while (block < count && readback->resident &&
+	       !(readback->resident[block / 8] >> (block % 8) & 1))
+		block++;
+	return block;
 }
 
-static int read_all(struct reader *reader, struct readback *readback, struct digest_state *digest)
+static int begin_block(struct ahead *ahead, const struct readback *readback, void *buffer,
+		       uint64_t block)
 {
-	uint64_t count = blockmap_count(reader->size);
+	size_t length = blockmap_length(readback->map.size, block);
+
+	if (readback->pace && readback->pace(readback->arg, length) != 0)
+		return -ECANCELED;
+	ahead_begin(ahead, buffer, block * BLOCK_BYTES, length);
+	return 0;
+}
+
+/* While one block is hashed the next is read. */
+static int read_all(struct reader *reader, struct ahead *ahead, struct readback *readback,
+		    struct digest_state *digest)
+{
+	uint64_t count = blockmap_count(reader->size), next;
 	bool whole = true;
+	unsigned turn = 0;
+	int r = 0;
 
-	for (uint64_t i = 0; i < count; i++) {
-		size_t length = blockmap_length(reader->size, i);
-		int r;
+	next = next_wanted(readback, 0, count);
+	whole = next == 0;
+	if (next < count)
+		r = begin_block(ahead, readback, reader->buffers[turn], next);
+	while (r == 0 && next < count) {
+		uint64_t block = next;
+		void *buffer = reader->buffers[turn];
+		size_t length = blockmap_length(reader->size, block);
 
-		if (!wanted(readback, i)) {
-			whole = false;
-			continue;
-		}
-		if (readback->pace && readback->pace(readback->arg, length) != 0)
-			return -ECANCELED;
-		r = read_block(reader, i * BLOCK_BYTES, length);
+		r = ahead_wait(ahead);
 		if (r < 0)
 			return r;
-		readback->map.hash[i] = block_hash(reader->buffer, length);
+		next = next_wanted(readback, block + 1, count);
+		turn ^= 1;
+		if (next < count)
+			r = begin_block(ahead, readback, reader->buffers[turn], next);
+		readback->map.hash[block] = block_hash(buffer, length);
 		if (whole)
-			digest_update(digest, reader->buffer, length);
+			digest_update(digest, buffer, length);
+		whole = whole && next == block + 1;
 	}
-	if (whole)
+	if (r == 0 && whole)
 		digest_final(digest, &readback->digest);
-	return 0;
+	return r;
 }
 
 static int run(struct reader *reader, struct readback *readback)
 {
-	struct digest_state *digest = NULL;
+	cleanup_with(digest_free_slot) struct digest_state *digest = digest_new();
+	struct ahead ahead;
 	struct stat st;
 	int r;
 
+	if (!digest)
+		return -ENOMEM;
 	r = blockmap_init(&readback->map, reader->size);
 	if (r < 0)
 		return r;
-	digest = digest_new();
-	r = digest ? read_all(reader, readback, digest) : -ENOMEM;
-	digest_free(digest);
-	if (r == 0 && fstat(reader->fd, &st) < 0)
-		r = -errno;
-	if (r == 0 && (uint64_t)st.st_size != reader->size)
-		r = -ESTALE;
-	return r;
+	ahead_init(&ahead, read_block, reader, reader->size > AHEAD_FROM_BYTES ? AHEAD_THREAD : 0);
+	r = read_all(reader, &ahead, readback, digest);
+	ahead_fini(&ahead);
+	if (r < 0)
+		return r;
+	if (fstat(reader->fd, &st) < 0)
+		return -errno;
+	return (uint64_t)st.st_size == reader->size ? 0 : -ESTALE;
 }
 
 int readback_file(int fd, struct readback *readback)

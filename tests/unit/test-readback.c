@@ -60,6 +60,7 @@ static void check_sizes_in(const char *folder, enum readback_source source)
 		BLOCK_BYTES - 1,
 		BLOCK_BYTES + 1,
 		3 * BLOCK_BYTES + 12345,
+		6 * BLOCK_BYTES + 1,
 	};
 	char path[4096];
 
@@ -232,6 +233,42 @@ TEST(a_size_that_changes_meanwhile_is_stale)
 
 		check_int(readback_file(fd, &readback), -ESTALE);
 	}
+}
+
+TEST(reading_ahead_can_be_stopped_anywhere)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_close int fd = make_file(scratch_file(dir, "clip"), 6 * BLOCK_BYTES + 1);
+
+	for (int calls = 0; calls < 7; calls++) {
+		struct pacer pacer = { .fd = fd, .calls_left = calls, .size = -1 };
+		struct readback readback = { .pace = pace, .arg = &pacer };
+
+		check_int(readback_file(fd, &readback), -ECANCELED);
+	}
+	{
+		struct pacer pacer = { .fd = fd, .calls_left = 3, .size = 0 };
+		struct readback readback = { .pace = pace, .arg = &pacer };
+
+		check_int(readback_file(fd, &readback), -ESTALE);
+	}
+}
+
+TEST(blocks_left_out_of_a_long_file_are_not_read)
+{
+	static const uint8_t resident[1] = { 0x4a }; /* 1, 3, 6 */
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_close int fd = make_file(scratch_file(dir, "clip"), 6 * BLOCK_BYTES + 1);
+	struct pacer pacer = { .fd = fd, .calls_left = 99, .size = -1 };
+	struct readback part = { .resident = resident, .pace = pace, .arg = &pacer }, whole = { 0 };
+
+	check_int(readback_file(fd, &whole), 0);
+	check_int(readback_file(fd, &part), 0);
+	check_int(pacer.bytes, 2 * BLOCK_BYTES + 1);
+	for (uint64_t i = 0; i < 7; i++)
+		check(part.map.hash[i] == (resident[0] >> i & 1 ? whole.map.hash[i] : 0));
+	blockmap_fini(&whole.map);
+	blockmap_fini(&part.map);
 }
 
 TEST(what_is_no_file_is_refused)
