@@ -54,6 +54,21 @@ static int find_verb(const char *name, enum residency_verb *ret_verb)
 	return -EINVAL;
 }
 
+/* A site that was mounted a moment ago may not have heard of it yet: it asks, once. */
+static int find_node(struct request *request, char **ret_path, struct node_row *ret_row)
+{
+	int r = request_node(request, ret_path, ret_row);
+
+	if (r != -ENOENT || !request->source->store->joined)
+		return r;
+	r = volume_sync(request->source->volume);
+	return r < 0 ? request_fail(
+			       request, r,
+			       "the file is not known here, and other sites cannot be asked: %s",
+			       error_text(r))
+		     : request_node(request, ret_path, ret_row);
+}
+
 int request_residency(struct request *request)
 {
 	const char *name = json_string_or(request->json, "verb", "");
@@ -66,9 +81,10 @@ int request_residency(struct request *request)
 
 	if (find_verb(name, &verb) < 0)
 		return request_fail(request, -EINVAL, "the verb is evict, fetch, pin or unpin");
-	r = request_node(request, &path, &node);
+	r = find_node(request, &path, &node);
 	if (r < 0)
 		return r;
+	request->message[0] = '\0';
 	r = volume_residency(request->source->volume, verb, path, on_file, &work);
 	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);
 	if (verb == RESIDENCY_PIN || verb == RESIDENCY_UNPIN)

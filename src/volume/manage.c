@@ -33,6 +33,11 @@ int volume_barrier(struct volume *volume)
 	return catalog_barrier(volume->catalog);
 }
 
+int volume_sync(struct volume *volume)
+{
+	return volume->syncer ? syncer_run(volume->syncer) : 0;
+}
+
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
 		  const char *digest, const char *detail)
 {

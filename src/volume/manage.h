@@ -49,6 +49,10 @@ int volume_residency(struct volume *volume, enum residency_verb verb, const char
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 
+/* Tell other sites and hear of them once, now. Blocks as long as the tier does. 0 without a tier.
+ */
+int volume_sync(struct volume *volume);
+
 /* Write an event with the volume's site. */
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
 		  const char *digest, const char *detail);
