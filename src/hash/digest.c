@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "hash/digest.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#define XXH_STATIC_LINKING_ONLY /* the state's size, so that it can be part of ours */
-#include <xxhash.h>
 
+#include "hash/xxh.h"
 #include "util/cleanup.h"
 
 struct digest_state {
@@ -18,18 +18,17 @@ struct digest_state {
 DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
 
 /* xxHash's canonical form of 128 bits is high half, low half, each big-endian. */
-static void to_digest(XXH128_hash_t hash, struct digest *ret_digest)
+static void to_digest(struct xxh128 hash, struct digest *ret_digest)
 {
-	XXH128_canonical_t canonical;
+	uint64_t words[2] = { htobe64(hash.high), htobe64(hash.low) };
 
-	_Static_assert(sizeof(canonical.digest) == sizeof(ret_digest->bytes), "128 bits");
-	XXH128_canonicalFromHash(&canonical, hash);
-	memcpy(ret_digest->bytes, canonical.digest, sizeof(ret_digest->bytes));
+	_Static_assert(sizeof(words) == sizeof(ret_digest->bytes), "128 bits");
+	memcpy(ret_digest->bytes, words, sizeof(words));
 }
 
 void digest_of(const void *bytes, size_t length, struct digest *ret_digest)
 {
-	to_digest(XXH3_128bits(bytes, length), ret_digest);
+	to_digest(xxh_best()->hash128(bytes, length), ret_digest);
 }
 
 bool digest_equal(const struct digest *a, const struct digest *b)
@@ -94,22 +93,22 @@ void digest_free(struct digest_state *state)
 
 void digest_reset(struct digest_state *state)
 {
-	(void)XXH3_128bits_reset(&state->xxh); /* fails for NULL only, as do the next two */
+	xxh_best()->reset128(&state->xxh);
 }
 
 void digest_update(struct digest_state *state, const void *bytes, size_t length)
 {
-	(void)XXH3_128bits_update(&state->xxh, bytes, length);
+	xxh_best()->update128(&state->xxh, bytes, length);
 }
 
 void digest_final(const struct digest_state *state, struct digest *ret_digest)
 {
-	to_digest(XXH3_128bits_digest(&state->xxh), ret_digest);
+	to_digest(xxh_best()->final128(&state->xxh), ret_digest);
 }
 
 uint64_t block_hash(const void *bytes, size_t length)
 {
-	return XXH3_64bits(bytes, length);
+	return xxh_best()->hash64(bytes, length);
 }
 
 int chain_hash(const struct chain_piece *pieces, size_t count, uint8_t ret_hash[CHAIN_BYTES])

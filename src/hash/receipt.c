@@ -6,9 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#define XXH_STATIC_LINKING_ONLY /* the state's size, so that it can be part of ours */
-#include <xxhash.h>
 
+#include "hash/xxh.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -100,7 +99,7 @@ static int reserve(struct receipt *receipt, uint64_t size)
 
 static void begin_stream(struct receipt *receipt, uint64_t offset)
 {
-	(void)XXH3_64bits_reset(&receipt->block);
+	xxh_best()->reset64(&receipt->block);
 	receipt->stream_at = offset;
 	receipt->stream_ok = true;
 }
@@ -129,14 +128,14 @@ static void feed(struct receipt *receipt, const uint8_t *bytes, size_t length)
 			piece = length;
 		if (receipt->whole_ok)
 			digest_update(receipt->whole, bytes, piece);
-		(void)XXH3_64bits_update(&receipt->block, bytes, piece);
+		xxh_best()->update64(&receipt->block, bytes, piece);
 		receipt->stream_at += piece;
 		bytes += piece;
 		length -= piece;
 		if (receipt->stream_at % BLOCK_BYTES == 0) {
 			set_clean(receipt, receipt->stream_at / BLOCK_BYTES - 1,
-				  XXH3_64bits_digest(&receipt->block));
-			(void)XXH3_64bits_reset(&receipt->block);
+				  xxh_best()->final64(&receipt->block));
+			xxh_best()->reset64(&receipt->block);
 		}
 	}
 }
@@ -309,7 +308,7 @@ static int hash_block(const struct receipt *receipt, int fd, uint64_t index, voi
 	XXH3_state_t state;
 
 	XXH3_INITSTATE(&state);
-	(void)XXH3_64bits_reset(&state);
+	xxh_best()->reset64(&state);
 	if (hole)
 		memset(buffer, 0, SETTLE_BYTES);
 	while (length) {
@@ -318,11 +317,11 @@ static int hash_block(const struct receipt *receipt, int fd, uint64_t index, voi
 
 		if (r < 0)
 			return r == -ENODATA ? -ESTALE : r; /* cut since the size was seen */
-		(void)XXH3_64bits_update(&state, buffer, piece);
+		xxh_best()->update64(&state, buffer, piece);
 		offset += piece;
 		length -= piece;
 	}
-	*ret_hash = XXH3_64bits_digest(&state);
+	*ret_hash = xxh_best()->final64(&state);
 	return 0;
 }
 
@@ -337,7 +336,7 @@ static int settle_stream(struct receipt *receipt, int fd)
 		return -ESTALE;
 	if (tail_is_streamed(receipt))
 		set_clean(receipt, receipt->map.size / BLOCK_BYTES,
-			  XXH3_64bits_digest(&receipt->block));
+			  xxh_best()->final64(&receipt->block));
 	return receipt->dirty_count > 0;
 }
 

@@ -146,9 +146,12 @@ static int read_and_compare(struct fsck_file *file, int fd, const uint8_t *bits,
 	struct readback readback = { .resident = bits, .pace = pace, .arg = arg };
 	int r;
 
+	/* Of an earlier look. */
 	free(file->blocks);
 	file->blocks = NULL;
 	file->block_count = 0;
+	blockmap_fini(&file->read_map);
+	file->wrong_map = file->wrong_digest = false;
 	r = readback_file(fd, &readback);
 	if (r == -EIO)
 		return read_blocks(file, fd, bits);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "hash/xxh.h"
 #include "test.h"
 #include "util/cleanup.h"
 
@@ -54,6 +55,33 @@ TEST(a_stream_cut_anywhere_gives_the_same_digest)
 	check(!digest_equal(&whole, &streamed));
 	digest_free(state);
 	digest_free(NULL);
+}
+
+/* Every length has its own path in XXH3 up to 240 bytes; then stripes and blocks of 1 KiB. */
+TEST(this_machines_fastest_code_computes_the_same)
+{
+	const struct xxh *plain = xxh_plain(), *best = xxh_best();
+	static uint8_t bytes[70000];
+	XXH3_state_t a, b;
+
+	XXH3_INITSTATE(&a);
+	XXH3_INITSTATE(&b);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+	for (size_t length = 0; length < sizeof(bytes); length += length < 3000 ? 1 : 997) {
+		const uint8_t *at = bytes + (length < 3000 ? length % 64 : 0);
+		struct xxh128 one = plain->hash128(at, length), two = best->hash128(at, length);
+
+		check(one.low == two.low && one.high == two.high);
+		check(plain->hash64(at, length) == best->hash64(at, length));
+		plain->reset64(&a);
+		best->reset64(&b);
+		plain->update64(&a, at, length);
+		best->update64(&b, at, length / 3);
+		best->update64(&b, at + length / 3, length - length / 3);
+		check(plain->final64(&a) == best->final64(&b));
+		check(best->final64(&b) == plain->hash64(at, length));
+	}
 }
 
 TEST(only_32_hex_digits_are_a_digest)
