@@ -15,6 +15,9 @@
 /* A wait looks at the clock at least this often: the clock may be set meanwhile. */
 #define WAIT_MAX_NS (30 * NS_PER_SEC)
 
+/* After a rename, files that were left out are looked at this soon, however many renames follow. */
+#define RENAMED_NS (2 * NS_PER_SEC)
+
 static int load_rules(struct transfer *transfer, struct rules **ret_rules)
 {
 	const char *classes[PRIORITY_COUNT] = { 0 };
@@ -105,6 +108,8 @@ static void wait_until(struct lane *lane, int64_t until_ns)
 	if (wait > WAIT_MAX_NS)
 		wait = WAIT_MAX_NS;
 	scoped_lock(&transfer->lock);
+	if (lane == transfer->lanes && wait > transfer->requeue_ns - monotonic_ns())
+		wait = transfer->requeue_ns - monotonic_ns();
 	if (!transfer->stopping && transfer->wakes == lane->seen)
 		(void)cond_wait_until(&transfer->changed, &transfer->lock, monotonic_ns() + wait);
 }
@@ -186,6 +191,18 @@ struct lane *lane_of(struct transfer *transfer, uint32_t tier)
 void transfer_nudge(struct transfer *transfer)
 {
 	scoped_lock(&transfer->lock);
+	transfer->wakes++;
+	cond_broadcast(&transfer->changed);
+}
+
+void transfer_renamed(struct transfer *transfer)
+{
+	int64_t soon_ns = monotonic_ns() + RENAMED_NS;
+
+	scoped_lock(&transfer->lock);
+	if (transfer->requeue_ns <= soon_ns)
+		return;
+	transfer->requeue_ns = soon_ns;
 	transfer->wakes++;
 	cond_broadcast(&transfer->changed);
 }

@@ -50,7 +50,10 @@ const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size);
 
-/* Settings changed, files were renamed, a tier may be back: look at everything again now. */
+/* A name changed: a file that a rule kept here may have to be sent now. Cheap. */
+void transfer_renamed(struct transfer *transfer);
+
+/* Settings changed, a tier may be back: look at everything again now. */
 void transfer_wake(struct transfer *transfer);
 
 /*

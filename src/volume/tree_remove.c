@@ -166,6 +166,8 @@ int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint
 		return r;
 	r = rename_ends(&renaming, &change);
 	tree_end(&change);
+	if (r == 0)
+		transfer_renamed(volume->transfer);
 	close_fd_slot(&renaming.source);
 	close_fd_slot(&renaming.target);
 	return r;
