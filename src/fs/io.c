@@ -7,7 +7,8 @@
  * files that are all here pass through to the backing file where the kernel offers it, other
  * handles use the page cache. Cached and passing opens of one inode do not mix (EIO otherwise):
  * while one kind is open, the next opens follow it. A writer that comes while readers pass
- * is direct (its writes still come to us) and passing at once, as the kernel demands.
+ * is direct (its writes still come to us) and passing at once, as the kernel demands; what it
+ * maps for writing is watched (volume/file_mapped.c).
  * Source: fuse_file_io_open() in fs/fuse/iomode.c.
  */
 #include <errno.h>
@@ -60,8 +61,8 @@ static bool pass_locked(struct fs *fs, fuse_req_t req, struct io *io, int fd)
 	return false;
 }
 
-void io_begin(struct fs *fs, fuse_req_t req, struct handle *handle, int flags,
-	      struct fuse_file_info *fi)
+static void choose(struct fs *fs, fuse_req_t req, struct handle *handle, int flags,
+		   struct fuse_file_info *fi, bool *ret_watch)
 {
 	int fd = fs->can_pass ? file_passthrough_fd(handle->file) : -1;
 	bool direct = (flags & O_ACCMODE) == O_WRONLY;
@@ -75,6 +76,8 @@ void io_begin(struct fs *fs, fuse_req_t req, struct handle *handle, int flags,
 		handle->mode = IO_PASSING;
 		feature_pass_set(fi, io->backing_id);
 		fi->direct_io = (flags & O_ACCMODE) != O_RDONLY;
+		if ((flags & O_ACCMODE) == O_RDWR)
+			*ret_watch = true;
 		return;
 	}
 	/* Without memory for a record the open must take no part in the agreement. */
@@ -85,6 +88,16 @@ void io_begin(struct fs *fs, fuse_req_t req, struct handle *handle, int flags,
 	io->cached++;
 	handle->mode = IO_CACHED;
 	fi->keep_cache = fs->keep_cache;
+}
+
+void io_begin(struct fs *fs, fuse_req_t req, struct handle *handle, int flags,
+	      struct fuse_file_info *fi)
+{
+	bool watch = false;
+
+	choose(fs, req, handle, flags, fi, &watch);
+	if (watch)
+		volume_watch_mapping(handle->file);
 }
 
 void io_end(struct fs *fs, fuse_req_t req, struct handle *handle)

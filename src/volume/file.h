@@ -82,3 +82,9 @@ int file_fd(const struct file *file); /* the backing descriptor, borrowed */
  * handle is open the file is never evicted.
  */
 int file_passthrough_fd(const struct file *file);
+
+/*
+ * The kernel may map @file past us, for writing too (it was opened while others pass): when it
+ * is released and the bytes may have changed, they are received anew.
+ */
+void volume_watch_mapping(struct file *file);

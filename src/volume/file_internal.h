@@ -16,6 +16,9 @@ struct file {
 	bool can_read;         /* @fd can be read from */
 	bool passes;           /* @fd may be given to the kernel (passthrough) */
 
+	bool watched;             /* may be mapped past us (file_mapped.c) */
+	int64_t watched_mtime_ns; /* of the backing file when it was opened */
+
 	_Atomic unsigned refs; /* the handle itself and each parked read */
 
 	/* Guarded by live->lock. */
@@ -33,6 +36,9 @@ ssize_t file_get_bytes(int fd, void *buffer, size_t length, off_t offset);
  * block map tells.
  */
 ssize_t file_read_resident(struct file *file, void *buffer, size_t length, off_t offset);
+
+/* Before the last reference of a handle goes. */
+void file_check_mapping(struct file *file);
 
 /* Drop a reference; the last one leaves the live object and closes. */
 void file_unref(struct file *file);

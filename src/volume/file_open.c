@@ -279,8 +279,10 @@ void file_unref(struct file *file)
 
 void volume_release(struct file *file)
 {
-	if (file)
-		file_unref(file);
+	if (!file)
+		return;
+	file_check_mapping(file);
+	file_unref(file);
 }
 
 uint64_t file_id(const struct file *file)

@@ -1,4 +1,5 @@
 """A mount: what is special about ours, how it begins and how it ends."""
+import mmap
 import os
 import pwd
 import stat
@@ -175,6 +176,36 @@ def test_a_signal_ends_the_mount_cleanly(plain):
     assert read(plain.tree / "file") == b"written"
     plain.mount()
     plain.wait_state("file", "verified")
+
+
+def test_a_mapping_written_while_others_read(plain):
+    """Where reads pass through, a mapping of a handle opened meanwhile is not seen by the daemon."""
+    path = plain.mnt / "clip"
+    write(path, b"." * 100_000)
+    plain.wait_state("clip", "verified")
+    digest = os.getxattr(path, "user.mediafs.digest")
+    reader = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
+    with mmap.mmap(handle, 100_000) as view:
+        view[50_000:50_007] = b"changed"
+    os.pwrite(handle, b"head", 0)
+    assert os.pread(reader, 7, 50_000) == b"changed"
+    assert os.pread(reader, 4, 0) == b"head"
+    os.close(handle)
+    os.close(reader)
+    wait_for(lambda: os.getxattr(path, "user.mediafs.state") == b"verified"
+             and os.getxattr(path, "user.mediafs.digest") != digest, "the new digest")
+    # Once more, by the mapping alone.
+    digest = os.getxattr(path, "user.mediafs.digest")
+    reader = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)
+    with mmap.mmap(handle, 100_000) as view:
+        view[70_000:70_005] = b"again"
+    os.close(handle)
+    os.close(reader)
+    wait_for(lambda: os.getxattr(path, "user.mediafs.state") == b"verified"
+             and os.getxattr(path, "user.mediafs.digest") != digest, "the new digest")
+    assert read(path) == read(plain.tree / "clip")
 
 
 def test_background(plain):
