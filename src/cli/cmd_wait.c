@@ -12,7 +12,7 @@
 
 #define ANSWER_MS 60000
 /* Between two looks; longer where a look takes long. */
-#define LOOK_NS (250 * NS_PER_MS)
+#define LOOK_NS (20 * NS_PER_MS)
 #define LOOK_SHARE 4
 /* A tier may be away for a moment. */
 #define OFFLINE_NS (30 * NS_PER_SEC)

@@ -1,4 +1,5 @@
 """Fixtures: sites that are always unmounted at the end."""
+import os
 import pathlib
 import sys
 
@@ -7,6 +8,15 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lib import Site  # noqa: E402  (the path comes first)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reachable(tmp_path_factory):
+    """Tests that act as another user must get into the folders, which pytest makes private."""
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, base.parent):
+        if folder.stat().st_uid == os.getuid() and "pytest" in folder.name:
+            folder.chmod(0o755)
 
 
 @pytest.fixture

@@ -246,7 +246,9 @@ def test_temporary_file_that_gets_a_name(plain):
     except OSError as error:
         pytest.skip(f"no O_TMPFILE here: {error}")
     os.write(handle, data)
-    os.link(f"/proc/self/fd/{handle}", plain.mnt / "named", follow_symlinks=True)
+    folder = os.open(plain.mnt, os.O_RDONLY)  # with one, link() becomes linkat() and follows
+    os.link(f"/proc/self/fd/{handle}", plain.mnt / "named", src_dir_fd=folder)
+    os.close(folder)
     os.close(handle)
     check_verified(plain, "named", data)
 
