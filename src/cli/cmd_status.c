@@ -209,7 +209,7 @@ static void print_rest(const json_t *status)
 static void print_screen(const struct target *target, const json_t *status, const char *note)
 {
 	(void)printf("%s: %s", json_string_or(status, "site", "?"), target->store);
-	if (target->mountpoint)
+	if (target->mountpoint && json_is_true(json_object_get(status, "mounted")))
 		(void)printf(", mounted on %s%s", target->mountpoint,
 			     json_is_true(json_object_get(status, "read_only")) ? " (read-only)"
 										: "");
@@ -250,6 +250,16 @@ static void print_line(const json_t *status)
 	(void)fflush(stdout);
 }
 
+static const char *why_offline(const struct target *target, const struct client *client)
+{
+	if (client_silent_daemon(client))
+		return "the mount daemon is starting or ending: this is from the catalog\n";
+	if (target->mountpoint)
+		return "the mount daemon died: this is from the catalog; unmount it (mediafs "
+		       "umount), then mount it again\n";
+	return "not mounted: this is from the catalog, nothing moves\n";
+}
+
 static int ask(struct cli *cli, const struct target *target, struct client *client,
 	       json_t **ret_status, const char **ret_note)
 {
@@ -273,10 +283,7 @@ static int ask(struct cli *cli, const struct target *target, struct client *clie
 			return cli_fail_errno(cli, r, "cannot talk to the mount daemon");
 		}
 	} else {
-		*ret_note = client_silent_daemon(client)
-				    ? "the mount daemon is starting or ending: this is from the "
-				      "catalog\n"
-				    : "not mounted: this is from the catalog, nothing moves\n";
+		*ret_note = why_offline(target, client);
 	}
 	if (final && !json_object_get(final, "error")) {
 		*ret_status = take_ptr(final);

@@ -16,8 +16,9 @@
 #define LOOK_SHARE 4
 /* A tier may be away for a moment. */
 #define OFFLINE_NS (30 * NS_PER_SEC)
-/* The rate shown is over the time since this many looks ago. */
-#define RATE_NS (5 * NS_PER_SEC)
+/* The rate shown is over the last seconds: at least and at most so many. */
+#define RATE_MIN_NS (2 * NS_PER_SEC)
+#define RATE_NS (6 * NS_PER_SEC)
 
 struct wait {
 	struct cli *cli;
@@ -44,6 +45,8 @@ static void measure(struct wait *wait, uint64_t done_bytes)
 		wait->rate_bytes = done_bytes;
 		return;
 	}
+	if (now - wait->rate_since_ns < RATE_MIN_NS)
+		return; /* too short to tell: the rate of before still holds */
 	wait->rate = (double)(done_bytes - wait->rate_bytes) * 1e9 /
 		     (double)(now - wait->rate_since_ns + 1);
 	if (now - wait->rate_since_ns > RATE_NS) {

@@ -208,6 +208,20 @@ def test_mount_goes_to_the_background_and_umount_waits(sites):
     wait_for(lambda: not (site.store / "run/control").exists(), "the daemon's end")
 
 
+def test_a_dead_daemon_is_told_and_its_mount_point_cleared(plain):
+    one_file(plain)
+    plain.wait("", "verified")
+    plain.daemon.send_signal(signal.SIGKILL)
+    plain.daemon.wait(PATIENCE)
+    plain.daemon = None
+    done = mediafs("status", plain.mnt)
+    assert "the mount daemon died" in done.stdout and "1 file" in done.stdout
+    assert mediafs("ls", plain.mnt / "A001.mov").returncode == 0
+    fails("evict", plain.mnt / "A001.mov", code=4, says="not mounted")
+    mediafs("umount", plain.mnt)
+    assert not is_mounted(plain.mnt)
+
+
 def test_umount_names_who_uses_it_and_says_what_is_pending(cart):
     cart.cmd("pause")
     one_file(cart)
