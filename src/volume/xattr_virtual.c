@@ -22,13 +22,10 @@ static int get_row(struct volume *volume, uint64_t id, struct node_row *ret_row)
 	struct live *live;
 	int r;
 
-	r = catalog_get_node(volume->catalog, id, ret_row);
-	if (r == 0) {
-		/* Just made: its row is still queued. */
-		r = catalog_barrier(volume->catalog);
-		if (r == 0)
-			r = catalog_get_node(volume->catalog, id, ret_row);
-	}
+	/* What the last close led to may still be queued. */
+	r = catalog_barrier(volume->catalog);
+	if (r == 0)
+		r = catalog_get_node(volume->catalog, id, ret_row);
 	if (r <= 0)
 		return r;
 	live = live_peek(volume, id);

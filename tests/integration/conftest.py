@@ -23,6 +23,7 @@ def reachable(tmp_path_factory):
 def sites(tmp_path):
     """Make sites in the test's folder: sites("cart", tier=...)."""
     made = []
+    tmp_path.chmod(0o755)
 
     def make(name="cart", **options):
         site = Site(tmp_path, name, **options)
