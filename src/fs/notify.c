@@ -19,7 +19,7 @@ struct notifier {
 	struct fs *fs; /* borrowed, outlives us */
 	struct thread thread;
 
-	struct mutex lock; /* rank 46; guards the rest */
+	struct mutex lock; /* rank 48; guards the rest */
 	struct cond changed;
 	struct note *first, **last; /* owned */
 	size_t count;
@@ -75,7 +75,7 @@ struct notifier *notifier_new(struct fs *fs)
 		return NULL;
 	notifier->fs = fs;
 	notifier->last = &notifier->first;
-	mutex_init(&notifier->lock, 46);
+	mutex_init(&notifier->lock, 48);
 	cond_init(&notifier->changed);
 	return notifier;
 }
