@@ -26,14 +26,15 @@ struct syncer {
 	struct mutex lock; /* rank 44; guards the next ones */
 	struct cond changed;
 	bool woken, stop, running;
+	int64_t finish_ns; /* monotonic: at the end, until when the last changes may be told */
 
 	/* Only whoever is running. */
 	char writer[37]; /* the UUID under which we publish */
 	char name[64];   /* of our site */
 	bool prepared;   /* this run of the program has begun: leftovers are gone */
 	bool own_checked, caught_up, head_due;
-	int64_t listed_ns, polled_ns, blocked_ns; /* monotonic */
-	struct peer *peers;                       /* owned */
+	int64_t listed_ns, polled_ns, published_ns, blocked_ns; /* monotonic */
+	struct peer *peers;                                     /* owned */
 	size_t peer_count;
 };
 

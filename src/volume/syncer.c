@@ -17,6 +17,8 @@
 /* Meta: the UUID under which this site publishes, when it is no longer the store's own. */
 #define META_WRITER "sync.writer"
 #define BLOCKED_RETRY_NS (2 * NS_PER_SEC)
+#define SHORTEST_PAUSE_NS (50 * NS_PER_MS)
+#define FINISH_NS (10 * NS_PER_SEC)
 #define AWAY_RETRY_NS (5 * NS_PER_SEC)
 
 struct syncer *syncer_new(struct volume *volume)
@@ -36,7 +38,7 @@ struct syncer *syncer_new(struct volume *volume)
 bool syncer_stops(struct syncer *syncer)
 {
 	scoped_lock(&syncer->lock);
-	return syncer->stop;
+	return syncer->stop && monotonic_ns() >= syncer->finish_ns;
 }
 
 void syncer_wake(struct syncer *syncer)
@@ -247,19 +249,38 @@ static int reach_tier(struct syncer *syncer)
 	return tier->tier->backend->probe(tier->tier);
 }
 
-static int publish(struct syncer *syncer)
+enum round_flags {
+	ROUND_POLL = 1 << 0,    /* ask for other sites' heads, whenever that was done last */
+	ROUND_PUBLISH = 1 << 1, /* tell what is noted, the same */
+};
+
+/* Changes that come close to each other are told together. */
+static int publish(struct syncer *syncer, enum round_flags flags)
 {
+	int64_t flush_ns = volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
 	struct sync_note *notes = NULL;
 	size_t count = 0;
 	int r;
 
 	if (!publishes(syncer) || !syncer->caught_up)
 		return 0;
+	if (!(flags & ROUND_PUBLISH) && monotonic_ns() - syncer->published_ns < flush_ns)
+		return 0;
 	r = catalog_get_unpublished(syncer->volume->catalog, NULL, 1, &notes, &count);
 	sync_notes_free(notes, count);
 	if (r < 0 || count == 0)
 		return r;
-	return publish_run(syncer);
+	r = publish_run(syncer);
+	syncer->published_ns = monotonic_ns();
+	return r;
+}
+
+static bool poll_is_due(struct syncer *syncer, enum round_flags flags)
+{
+	int64_t poll_ns = volume_setting(syncer->volume, SETTING_SYNC_POLL);
+
+	return (flags & ROUND_POLL) || !syncer->caught_up ||
+	       monotonic_ns() - syncer->polled_ns >= poll_ns;
 }
 
 static int poll_sites(struct syncer *syncer)
@@ -284,8 +305,6 @@ static int show(struct syncer *syncer, bool news)
 	return r;
 }
 
-enum round_flags { ROUND_POLL = 1 << 0 };
-
 /* What we have is told before what others have is shown: a person's change goes first. */
 static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *news)
 {
@@ -295,12 +314,12 @@ static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *
 		r = check_own(syncer);
 	if (r == 0 && publishes(syncer))
 		r = push_outbox(syncer);
-	if (r == 0 && ((flags & ROUND_POLL) || !syncer->caught_up)) {
+	if (r == 0 && poll_is_due(syncer, flags)) {
 		r = poll_sites(syncer);
 		*news |= r > 0;
 	}
 	if (r >= 0) {
-		r = publish(syncer);
+		r = publish(syncer, flags);
 		*news |= r > 0;
 	}
 	if (r > 0)
@@ -349,12 +368,12 @@ static int run(struct syncer *syncer, enum round_flags flags)
 
 int syncer_run(struct syncer *syncer)
 {
-	return run(syncer, ROUND_POLL);
+	return run(syncer, ROUND_POLL | ROUND_PUBLISH);
 }
 
 /* The thread --------------------------------------------------------------------------- */
 
-/* False when it is to end. Changes that come close to each other are told together. */
+/* False when it is to end. */
 static bool wait_for(struct syncer *syncer, int64_t pause_ns)
 {
 	int64_t deadline = monotonic_ns() + pause_ns;
@@ -373,6 +392,28 @@ static bool is_away(int error)
 	return error == -EHOSTDOWN || error == -EREMOTEIO || error == -EROFS || error == -EIO;
 }
 
+/* What a person has just seen stored is told before the volume goes; later is at the next mount. */
+static void finish(struct syncer *syncer)
+{
+	bool news = false;
+
+	mutex_lock(&syncer->lock);
+	syncer->finish_ns = monotonic_ns() + FINISH_NS;
+	mutex_unlock(&syncer->lock);
+	if (publishes(syncer) && syncer->own_checked && syncer->caught_up)
+		(void)round_with_tier(syncer, ROUND_PUBLISH, &news);
+}
+
+/* Cheap enough to look at the next flush or poll, whichever is sooner. */
+static int64_t pause_of(struct volume *volume)
+{
+	int64_t poll_ns = volume_setting(volume, SETTING_SYNC_POLL);
+	int64_t flush_ns = volume_setting(volume, SETTING_SYNC_FLUSH);
+	int64_t pause_ns = flush_ns < poll_ns ? flush_ns : poll_ns;
+
+	return pause_ns < SHORTEST_PAUSE_NS ? SHORTEST_PAUSE_NS : pause_ns;
+}
+
 static void *body(void *arg)
 {
 	struct syncer *syncer = arg;
@@ -381,21 +422,18 @@ static void *body(void *arg)
 	int told = 0;
 
 	while (wait_for(syncer, pause_ns)) {
-		int64_t poll_ns = volume_setting(volume, SETTING_SYNC_POLL);
-		int64_t since = monotonic_ns() - syncer->polled_ns;
-		int r = run(syncer, since >= poll_ns ? ROUND_POLL : 0);
+		int r = run(syncer, 0);
 
-		pause_ns = volume_setting(volume, SETTING_SYNC_FLUSH);
-		if (pause_ns < 50 * NS_PER_MS)
-			pause_ns = 50 * NS_PER_MS;
-		if (r < 0 && pause_ns < AWAY_RETRY_NS)
-			pause_ns = r == -EHOSTDOWN ? pause_ns : AWAY_RETRY_NS;
+		pause_ns = pause_of(volume);
+		if (r < 0 && r != -EHOSTDOWN && pause_ns < AWAY_RETRY_NS)
+			pause_ns = AWAY_RETRY_NS;
 		/* A tier that is away is told of by transfer. */
 		if (r < 0 && r != told && r != -ECANCELED && !is_away(r))
 			log_warning_errno(r, "cannot exchange changes with other sites, will try "
 					     "again");
 		told = r;
 	}
+	finish(syncer);
 	return NULL;
 }
 
