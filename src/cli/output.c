@@ -25,14 +25,27 @@ static struct {
 
 static volatile sig_atomic_t interrupted;
 
+char *printable(const char *text)
+{
+	char *copy = strdup(text);
+
+	for (char *at = copy; at && *at; at++) {
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			*at = '?';
+	}
+	return copy;
+}
+
 static void say(struct cli *cli, int code, const char *name, const char *text)
 {
+	cleanup_free char *shown = NULL;
 	json_t *object;
 
 	cli_progress_end(cli);
 	if (!cli->json) {
+		shown = printable(text);
 		(void)fprintf(stderr, "mediafs%s%s: %s\n", cli->command ? " " : "",
-			      cli->command ? cli->command->name : "", text);
+			      cli->command ? cli->command->name : "", shown ? shown : "?");
 		return;
 	}
 	object = json_pack("{s:o,s:i}", "error", json_path(text), "code", code);
@@ -108,17 +121,6 @@ const char *paint(enum paint colour)
 	if (!isatty(STDOUT_FILENO) || getenv("NO_COLOR"))
 		return "";
 	return escapes[colour];
-}
-
-char *printable(const char *text)
-{
-	char *copy = strdup(text);
-
-	for (char *at = copy; at && *at; at++) {
-		if ((unsigned char)*at < 0x20 || *at == 0x7f)
-			*at = '?';
-	}
-	return copy;
 }
 
 static int terminal_columns(void)
