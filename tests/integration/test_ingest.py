@@ -274,8 +274,7 @@ def test_big_sparse_file(plain):
         os.pwrite(out.fileno(), b"head", 0)
         os.pwrite(out.fileno(), b"middle", (4 << 30) + 123)
         os.pwrite(out.fileno(), b"tail", (5 << 30) - 4)
-    plain.wait("big.img", "verified", timeout=300)
-    check_verified(plain, "big.img")
+    plain.wait_state("big.img", "verified", timeout=300)
     assert path.stat().st_size == 5 << 30
     assert path.stat().st_blocks < 1000
     with open(path, "rb") as handle:
