@@ -180,7 +180,7 @@ static int apply_put_name(struct db *db, struct step *step)
 {
 	struct name_step *name = (struct name_step *)step;
 	int found, old_folder = 0, folder, r;
-	uint64_t old;
+	uint64_t old = 0;
 
 	found = find(db, &name->at, &old);
 	if (found < 0 || (found && old == name->id))
@@ -293,7 +293,7 @@ static int apply_move_name(struct db *db, struct step *step)
 	struct move_step *move = (struct move_step *)step;
 	bool exchange = move->flags & MOVE_EXCHANGE;
 	int found, folder, old_folder = 0, r;
-	uint64_t id, old;
+	uint64_t id, old = 0;
 
 	r = find(db, &move->from, &id);
 	if (r <= 0)
