@@ -255,6 +255,7 @@ void live_damage(struct live *live, uint64_t generation, int error, const char *
 	path = volume_path_of(volume, live->id);
 	log_error("%s is damaged: %s", path ? path : "?", detail);
 	volume_event(volume, "daemon", "damaged", path ? path : "?", NULL, detail);
+	(void)catalog_barrier(volume->catalog); /* whoever hears of it finds it so */
 	volume_notify_inode(volume, live->id);
 }
 
