@@ -10,7 +10,11 @@
 
 struct leveller *leveller_new(struct volume *volume);
 
-/* In the background, when the catalog was left unclean. */
+/*
+ * When the catalog was left unclean: one pass, in the caller's thread. Before anybody uses the
+ * volume, and before verifier and transfer start: they trust the catalog (bytes that it does not
+ * know about would count as damaged), and a name that moves ahead of the pass would be missed.
+ */
 int leveller_start(struct leveller *leveller);
 void leveller_free(struct leveller *leveller);
 

@@ -164,20 +164,20 @@ static int open_parts(struct volume *volume)
 	return 0;
 }
 
-/* In this order: who works for others starts before them. */
+/* In this order: the catalog is level, then who works for others starts before them. */
 static int start_parts(struct volume *volume)
 {
 	int r;
 
-	r = hydrator_start(volume->hydrator);
+	r = leveller_start(volume->leveller);
+	if (r == 0)
+		r = hydrator_start(volume->hydrator);
 	if (r == 0)
 		r = transfer_start(volume->transfer);
 	if (r == 0)
 		r = behind_start(volume->behind);
 	if (r == 0)
 		r = verifier_start(volume->verifier);
-	if (r == 0)
-		r = leveller_start(volume->leveller);
 	if (r == 0)
 		r = keeper_start(volume->keeper);
 	if (r == 0 && volume->syncer)
