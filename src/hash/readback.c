@@ -34,6 +34,7 @@
 struct reader {
 	int fd;       /* the caller's */
 	int own_fd;   /* opened again, or -1 */
+	int fd_flags; /* of the caller's, to be put back; -1 when untouched */
 	size_t align; /* of direct reads; 1 when not direct */
 	uint64_t size;
 	void *buffers[2]; /* owned, aligned, BLOCK_BYTES; NULL where one is enough */
@@ -47,6 +48,8 @@ static int reader_fd(const struct reader *reader)
 
 static void reader_fini(struct reader *reader)
 {
+	if (reader->fd_flags >= 0)
+		(void)fcntl(reader->fd, F_SETFL, reader->fd_flags);
 	free(reader->buffers[0]);
 	free(reader->buffers[1]);
 	close_fd_slot(&reader->own_fd);
@@ -147,11 +150,21 @@ static enum readback_source drop_pages(int fd, uint64_t size)
 	return READBACK_CACHED;
 }
 
-static void choose_dropped(struct reader *reader)
+/* Read through the cache; where opening is denied (mode 0), the caller's own descriptor can. */
+static void choose_plain(struct reader *reader)
 {
 	close_fd_slot(&reader->own_fd);
-	/* Where even that is denied, the caller's own descriptor can read. */
 	reader->own_fd = reopen(reader->fd, 0);
+	if (reader->own_fd < 0 && reader->fd_flags < 0) {
+		reader->fd_flags = fcntl(reader->fd, F_GETFL);
+		if (reader->fd_flags >= 0)
+			(void)fcntl(reader->fd, F_SETFL, reader->fd_flags | O_NOATIME);
+	}
+}
+
+static void choose_dropped(struct reader *reader)
+{
+	choose_plain(reader);
 	reader->align = 1;
 	reader->source = drop_pages(reader_fd(reader), reader->size);
 }
@@ -161,7 +174,7 @@ static int reader_init(struct reader *reader, int fd)
 	struct stat st;
 	bool sure;
 
-	*reader = (struct reader){ .fd = fd, .own_fd = -1, .align = 1 };
+	*reader = (struct reader){ .fd = fd, .own_fd = -1, .fd_flags = -1, .align = 1 };
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
@@ -171,6 +184,7 @@ static int reader_init(struct reader *reader, int fd)
 		return -errno;
 
 	if (in_memory(fd)) {
+		choose_plain(reader);
 		reader->source = READBACK_MEMORY;
 	} else {
 		reader->align = direct_align(fd, &sure);
