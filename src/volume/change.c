@@ -3,6 +3,7 @@
 /* Generations: how one begins, and how one ends in damage (volume/live.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,9 @@
 #include "util/log.h"
 #include "volume/hydrate.h"
 #include "volume/node.h"
+
+/* Writers that wait for blocks of evicted files at one time; any more are told -EBUSY. */
+#define FETCHERS_MAX 16
 
 /* What a change of the bytes resumes from, when none is being received. NULL without memory. */
 static struct receipt *resumed_receipt(struct live *live, uint64_t size)
@@ -185,6 +189,18 @@ int live_load_map(struct live *live)
 	return 0;
 }
 
+/* A writer's request holds its thread meanwhile: some must be left for all others. */
+static int fetch_all(struct live *live)
+{
+	static _Atomic unsigned waiting;
+	int r = -EBUSY;
+
+	if (atomic_fetch_add(&waiting, 1) < FETCHERS_MAX)
+		r = hydrate_wait(live, 0, live->residency.size);
+	atomic_fetch_sub(&waiting, 1);
+	return r;
+}
+
 int live_prepare(struct live *live)
 {
 	bool absent;
@@ -194,7 +210,7 @@ int live_prepare(struct live *live)
 	absent = !live_is_whole(live);
 	mutex_unlock(&live->lock);
 	if (absent) {
-		r = hydrate_wait(live, 0, live->residency.size);
+		r = fetch_all(live);
 		if (r < 0)
 			return r;
 	}
@@ -228,6 +244,24 @@ void live_note_error_locked(struct live *live, int error)
 	mutex_assert_held(&live->lock);
 	live->error = error;
 	live->error_count++;
+}
+
+void live_refused(struct live *live, int error)
+{
+	struct volume *volume = live->volume;
+	cleanup_free char *path = NULL;
+	bool is_news;
+
+	mutex_lock(&live->lock);
+	is_news = live->error == 0 && !live->unlinked;
+	live_note_error_locked(live, error);
+	mutex_unlock(&live->lock);
+	if (!is_news)
+		return;
+	path = volume_path_of(volume, live->id);
+	log_warning_errno(error, "a write to %s was refused, so it is not complete",
+			  path ? path : "?");
+	volume_event(volume, "daemon", "write refused", path ? path : "?", NULL, error_text(error));
 }
 
 void live_damage(struct live *live, uint64_t generation, int error, const char *detail)

@@ -143,8 +143,7 @@ static void change_failed(struct live *live, uint64_t generation, int error)
 		live_lose(live, generation, error);
 		return;
 	}
-	scoped_lock(&live->lock);
-	live_note_error_locked(live, error);
+	live_refused(live, error);
 }
 
 /* By this thread: whatever was put off goes before. */

@@ -90,7 +90,10 @@ int live_begin_locked(struct live *live, int fd);
  */
 int live_load_map(struct live *live);
 
-/* Waits until live_begin_locked() has what it needs: all blocks here, the map known. */
+/*
+ * Waits until live_begin_locked() has what it needs: all blocks here, the map known. -EBUSY when
+ * many others wait for a tier already.
+ */
 int live_prepare(struct live *live);
 
 enum change_order {
@@ -117,8 +120,12 @@ void live_damage(struct live *live, uint64_t generation, int error, const char *
 /* The same for a failed write or fsync: people are to write it again. */
 void live_lose(struct live *live, uint64_t generation, int error);
 
-/* An error that a writer saw, nothing acknowledged was lost: each handle's flush tells it once. */
+/* An error that a writer saw: each handle's flush tells it once. */
 void live_note_error_locked(struct live *live, int error);
+
+/* The same for a write that a full disk (or a limit) refused: nothing acknowledged was lost. Logged
+ * and told as an event, once a generation. Not with the lock held. */
+void live_refused(struct live *live, int error);
 
 /* The catalog was moved to @state by others (queued, stored, repaired): follow. Any thread. */
 void live_follow(struct volume *volume, uint64_t id, uint64_t generation, enum file_state state);

@@ -18,6 +18,7 @@
 #define ASIDE_NS (10 * NS_PER_SEC) /* longest wait for a copy to end */
 #define BUSY_NS (50 * NS_PER_MS)
 #define RETRY_NS (30 * NS_PER_SEC)
+#define RETRY_DOUBLINGS 5          /* 16 minutes */
 #define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
 #define HELD_ENTRIES 4096          /* that keep their live object in memory */
 
@@ -26,6 +27,7 @@ struct entry {
 	struct live *live; /* owned, one ref; NULL: found again through the catalog */
 	uint64_t id;
 	int64_t due_ns;
+	unsigned tries; /* that failed, without a word about the file's bytes */
 };
 
 struct worker {
@@ -105,7 +107,7 @@ static struct live *drop_live_locked(struct verifier *verifier, struct entry *en
 	return live;
 }
 
-static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns)
+static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns, unsigned tries)
 {
 	struct live *live = live_peek(verifier->volume, id), *surplus = NULL;
 	bool must = live && must_hold(live);
@@ -124,6 +126,7 @@ static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns)
 	if (r == 0) {
 		entry->id = id;
 		entry->due_ns = due_ns;
+		entry->tries = tries;
 		if (live && (must || verifier->held < HELD_ENTRIES)) {
 			entry->live = take_ptr(live);
 			verifier->held++;
@@ -141,7 +144,7 @@ static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns)
 
 int verifier_add(struct verifier *verifier, uint64_t id)
 {
-	return queue(verifier, id, monotonic_ns() + PAUSE_NS);
+	return queue(verifier, id, monotonic_ns() + PAUSE_NS, 0);
 }
 
 /* Pace ---------------------------------------------------------------------------------- */
@@ -241,7 +244,7 @@ static void tell_unprovable(struct verifier *verifier)
 }
 
 /* How long until it is tried again; 0: not. */
-static int64_t retry_after_ns(struct verifier *verifier, uint64_t id, int result)
+static int64_t retry_after_ns(struct verifier *verifier, const struct entry *entry, int result)
 {
 	if (result >= 0 || result == -EBADMSG || result == -ESTALE || result == -ECANCELED ||
 	    result == -ENOENT)
@@ -250,10 +253,11 @@ static int64_t retry_after_ns(struct verifier *verifier, uint64_t id, int result
 		return BUSY_NS;
 	if (result == -ENOTSUP)
 		tell_unprovable(verifier);
-	else
+	else if (entry->tries == 0)
 		log_warning_errno(result, "inode %llu is not verified yet, trying again",
-				  (unsigned long long)id);
-	return RETRY_NS;
+				  (unsigned long long)entry->id);
+	return entry->tries < RETRY_DOUBLINGS ? RETRY_NS << entry->tries
+					      : RETRY_NS << RETRY_DOUBLINGS;
 }
 
 static void *worker_main(void *arg)
@@ -265,9 +269,11 @@ static void *worker_main(void *arg)
 
 	while ((entry = take_due(verifier, worker->index))) {
 		int r = verify_file(verifier->volume, entry->id, 0, &host);
-		int64_t again_ns = retry_after_ns(verifier, entry->id, r);
+		int64_t again_ns = retry_after_ns(verifier, entry, r);
+		unsigned tries = r == -EBUSY ? entry->tries : entry->tries + 1;
 
-		if (again_ns > 0 && queue(verifier, entry->id, monotonic_ns() + again_ns) < 0)
+		if (again_ns > 0 &&
+		    queue(verifier, entry->id, monotonic_ns() + again_ns, tries) < 0)
 			log_warning(
 				"no memory to verify a file again; it is found at the next start");
 		entry_done(verifier, entry);

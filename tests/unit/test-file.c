@@ -228,6 +228,7 @@ TEST(refused_write_is_told_once_per_handle_and_the_rest_verified)
 	check_int(volume_fsync(other, true), 0);
 	volume_release(file);
 	volume_release(other);
+	check_int(events(cart, "write refused").count, 1);
 	check_int(verify(cart, id), 0);
 	check_verified(cart, id, "abc", 3);
 }
