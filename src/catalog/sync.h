@@ -139,6 +139,19 @@ int catalog_each_pending(struct catalog *catalog,
 /* Queued. @path NULL: no longer shown (and dropped, if it is not live either). */
 int catalog_set_shown(struct catalog *catalog, const struct version_id *id, const char *path);
 
+/*
+ * The disk lost what it had at @path and below: nobody removed it. Versions shown there are not
+ * shown any more, and are to be shown again. Queued.
+ */
+int catalog_lose_shown(struct catalog *catalog, const char *path);
+
+/*
+ * Whether the machine was started anew since catalog_note_boot(): 1 yes, 0 no (or never noted).
+ * Only then may a name that is missing have been lost by the disk.
+ */
+int catalog_was_rebooted(struct catalog *catalog);
+int catalog_note_boot(struct catalog *catalog);
+
 /* The two lists -------------------------------------------------------------------------- */
 
 struct sync_note {

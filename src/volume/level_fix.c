@@ -6,6 +6,7 @@
 
 #include "catalog/contents.h"
 #include "catalog/events.h"
+#include "catalog/sync.h"
 #include "util/clock.h"
 #include "util/io.h"
 
@@ -316,6 +317,11 @@ int level_remove(struct catalog *catalog, const struct level_find *find,
 		r = tell_missing(&removal, find->path, &find->row);
 		if (r == 0 && S_ISDIR(find->row.mode))
 			r = catalog_each_under(catalog, find->id, tell_missing, &removal);
+		/* Lost by the disk, not removed: other sites must not take it for a deletion. */
+		if (r == 0)
+			r = catalog_was_rebooted(catalog);
+		if (r > 0)
+			r = catalog_lose_shown(catalog, find->path);
 	}
 	return r == 0 ? catalog_remove_name(catalog, find->parent, find->name) : r;
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/sync.h"
+
 /* A find that has to wait, with its own strings. */
 struct level_later {
 	struct level_find find;
@@ -110,6 +112,8 @@ int level_pass_run(struct level_pass *pass)
 		r = fix_later(pass, false);
 	if (r == 0)
 		r = fix_later(pass, true);
+	if (r == 0 && pass->fix)
+		r = catalog_note_boot(pass->catalog);
 	return r;
 }
 

@@ -21,6 +21,9 @@
 #include "volume/show_parts.h"
 
 #define NOTES_AT_ONCE 2048
+/* What stops one path often stops many, and again at each look. */
+#define WARNINGS_MAX 5
+#define WARN_EVERY_NS (60 * NS_PER_SEC)
 
 /* What is done waits for the disk ------------------------------------------------------ */
 
@@ -297,6 +300,17 @@ static bool is_fatal(struct shower *shower, int error)
 	       catalog_error(shower->syncer->volume->catalog) < 0;
 }
 
+static void warn(struct shower *shower, int error, const char *what, const char *path)
+{
+	int64_t now = monotonic_ns();
+
+	if (shower->warnings == 0 && now < shower->syncer->warn_ns)
+		return;
+	shower->syncer->warn_ns = now + WARN_EVERY_NS;
+	if (shower->warnings++ < WARNINGS_MAX)
+		log_warning_errno(error, "cannot %s %s yet", what, path);
+}
+
 static int keep_note(struct shower *shower, struct sync_note *note)
 {
 	int r = grow(&shower->done, &shower->done_room, shower->done_count, sizeof(*shower->done));
@@ -317,8 +331,7 @@ static int show_notes(struct shower *shower, struct sync_note *notes, size_t cou
 			return -ECANCELED;
 		r = show_path(shower, notes[i].path);
 		if (r < 0 && !is_fatal(shower, r)) {
-			log_warning_errno(r, "cannot show what other sites have at %s yet",
-					  notes[i].path);
+			warn(shower, r, "show what other sites have at", notes[i].path);
 			r = 0;
 		}
 		if (r == 0)
@@ -374,8 +387,7 @@ static int remove_all(struct shower *shower)
 		r = syncer_stops(shower->syncer) ? -ECANCELED
 						 : show_remove(shower, shower->removals[i]);
 		if (r < 0 && !is_fatal(shower, r)) {
-			log_warning_errno(r, "cannot remove %s, which another site removed, yet",
-					  shower->removals[i]);
+			warn(shower, r, "remove, as another site did,", shower->removals[i]);
 			r = 0;
 		}
 		if (r == 0)

@@ -33,8 +33,8 @@ struct syncer {
 	char name[64];   /* of our site */
 	bool prepared;   /* this run of the program has begun: leftovers are gone */
 	bool own_checked, caught_up, head_due;
-	int64_t listed_ns, polled_ns, published_ns, blocked_ns; /* monotonic */
-	struct peer *peers;                                     /* owned */
+	int64_t listed_ns, polled_ns, published_ns, blocked_ns, warn_ns; /* monotonic */
+	struct peer *peers;                                              /* owned */
 	size_t peer_count;
 };
 

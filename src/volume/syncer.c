@@ -222,6 +222,9 @@ static int prepare(struct syncer *syncer)
 	r = place_clean(syncer->volume);
 	if (r == 0)
 		r = load_writer(syncer);
+	/* Otherwise the leveller notes it, when it has seen what is missing. */
+	if (r == 0 && !catalog_was_unclean(catalog))
+		r = catalog_note_boot(catalog);
 	if (r == 0)
 		r = catalog_set_meta(catalog, "sync", publishes(syncer) ? "on" : "off");
 	/* Whether announced files are in the tree is decided at each mount. */

@@ -276,6 +276,41 @@ TEST(announced_files_are_listed_until_they_are_stored)
 	check_int(counts.conflicts, 0);
 }
 
+TEST(what_the_disk_lost_is_to_be_shown_again)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct sync_record records[3] = { put("d", "/"), put("d/a", "1"), put("d0", "2") };
+	static const char *const shown[] = { "d", "d/a", "d0" };
+	struct version_row *rows;
+	size_t count;
+
+	check_int(apply(catalog, 0, 1, 1, records, 3, shown), 0);
+	check_int(catalog_lose_shown(catalog, "d"), 0);
+	check_int(unshown(catalog), 2);
+	check_int(catalog_get_shown(catalog, "d/a", &rows, &count), 0);
+	check_int(count, 0);
+	version_rows_free(rows, count);
+	check_int(catalog_get_shown(catalog, "d0", &rows, &count), 0);
+	check_int(count, 1);
+	version_rows_free(rows, count);
+	check_int(live_at(catalog, "d/a"), 1);
+}
+
+TEST(a_machine_that_was_not_started_anew_lost_nothing)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+
+	check_int(catalog_was_rebooted(catalog), 0);
+	check_int(catalog_note_boot(catalog), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_was_rebooted(catalog), 0);
+	check_int(catalog_set_meta(catalog, "sync.boot", "another"), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_was_rebooted(catalog), 1);
+}
+
 TEST(after_a_reset_nothing_is_known)
 {
 	cleanup_scratch struct scratch *dir = scratch_new();
