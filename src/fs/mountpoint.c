@@ -40,7 +40,7 @@ static void unescape(char *text)
  * A line of mountinfo: "36 35 98:0 /root /mount/point options tags - type source ...".
  * Source: proc_pid_mountinfo(5).
  */
-static bool parse_mountinfo(char *line, char **ret_point, char **ret_type)
+static bool parse_mountinfo(char *line, char **ret_point, char **ret_type, char **ret_source)
 {
 	char *save = NULL, *field = strtok_r(line, " \n", &save);
 
@@ -52,21 +52,30 @@ static bool parse_mountinfo(char *line, char **ret_point, char **ret_type)
 	while (field && strcmp(field, "-") != 0)
 		field = strtok_r(NULL, " \n", &save);
 	*ret_type = field ? strtok_r(NULL, " \n", &save) : NULL;
+	*ret_source = *ret_type ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!*ret_source)
+		return false;
 	unescape(*ret_point);
-	return *ret_type != NULL;
+	unescape(*ret_source);
+	return true;
+}
+
+static bool is_ours(const char *type)
+{
+	return strcmp(type, "fuse.mediafs") == 0 || strcmp(type, "mediafs") == 0;
 }
 
 int mountpoint_type(const char *path, char **ret_type)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL, *found = NULL;
-	char *point, *type;
+	char *point, *type, *source;
 	size_t size = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0) {
-		if (!parse_mountinfo(line, &point, &type) || strcmp(point, path) != 0)
+		if (!parse_mountinfo(line, &point, &type, &source) || strcmp(point, path) != 0)
 			continue;
 		/* Later lines lie on top. */
 		free(found);
@@ -78,6 +87,22 @@ int mountpoint_type(const char *path, char **ret_type)
 		return 0;
 	*ret_type = take_ptr(found);
 	return 1;
+}
+
+int mountpoint_of_source(const char *source)
+{
+	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	char *point, *type, *from;
+	size_t size = 0;
+
+	if (!file)
+		return -errno;
+	while (getline(&line, &size, file) > 0)
+		if (parse_mountinfo(line, &point, &type, &from) && is_ours(type) &&
+		    strcmp(from, source) == 0)
+			return 1;
+	return 0;
 }
 
 /* realpath() without touching the last part: that may be a mount whose daemon is dead. */
@@ -109,11 +134,6 @@ static bool is_below(const char *path, const char *folder)
 	if (strcmp(folder, "/") == 0)
 		return true;
 	return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == '\0');
-}
-
-static bool is_ours(const char *type)
-{
-	return strcmp(type, "fuse.mediafs") == 0 || strcmp(type, "mediafs") == 0;
 }
 
 /* As an ordinary user: the set-uid helper of libfuse. */

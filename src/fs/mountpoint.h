@@ -13,3 +13,6 @@ int mountpoint_check(const char *mountpoint, const char *store, char **ret_path)
 
 /* Type of the topmost mount on @path ("fuse.mediafs"; caller frees): 1 found, 0 not mounted. */
 int mountpoint_type(const char *path, char **ret_type);
+
+/* 1 when a mount of ours shows @source as its source, 0 not. */
+int mountpoint_of_source(const char *source);

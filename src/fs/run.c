@@ -8,14 +8,19 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/mountpoint.h"
 #include "fs/serve.h"
 #include "store/store.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
+
+/* How long a daemon that was unmounted may take to close its store. */
+#define STORE_WAIT_NS (30 * NS_PER_SEC)
 
 static int exit_code(int error)
 {
@@ -61,6 +66,23 @@ static void tell_store_error(const char *path, int error)
 	}
 }
 
+/*
+ * An unmount returns before the daemon has closed the store: who mounts again at once waits for it.
+ * What is still mounted is not waited for.
+ */
+static int wait_for_store(const struct store *store)
+{
+	const struct timespec pause = { .tv_nsec = 50 * NS_PER_MS };
+	int64_t deadline = monotonic_ns() + STORE_WAIT_NS;
+
+	while (store_locked_by(store->path) > 0) {
+		if (mountpoint_of_source(store->path) != 0 || monotonic_ns() > deadline)
+			return -EBUSY;
+		(void)nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 /* Without locking: who it is, and whether anybody has it. */
 static int look_at_store(const struct fs_options *options, bool *ret_read_only)
 {
@@ -68,8 +90,8 @@ static int look_at_store(const struct fs_options *options, bool *ret_read_only)
 	int r;
 
 	r = store_open(options->store, 0, &store);
-	if (r == 0 && store_locked_by(store->path) > 0)
-		r = -EBUSY;
+	if (r == 0)
+		r = wait_for_store(store);
 	if (r < 0) {
 		tell_store_error(options->store, r);
 		return r;
