@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import subprocess
+import threading
 
 import pytest
 
@@ -261,6 +262,49 @@ def test_kill_in_the_middle_of_a_fetch(clip):
         site.wait_state(name, "stored")
     site.umount()
     done = fsck("--full", site.store)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kill_while_blocks_go_and_come(cart):
+    """Evictions, fetches and reads, and the daemon dies at any moment of them."""
+    rounds = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "4"))
+    dice = random.Random(int(os.environ.get("MEDIAFS_TEST_SEED", "1")))
+    clips = {f"clip{index}.mov": pattern(4 * BLOCK + index * 1000, index) for index in range(4)}
+    for name, data in clips.items():
+        (cart.mnt / name).write_bytes(data)
+        os.utime(cart.mnt / name, ns=(7, 1_600_000_000_000_000_007))
+    cart.wait()
+    times = {name: os.stat(cart.mnt / name).st_mtime_ns for name in clips}
+
+    def work(verb):
+        try:
+            for _ in range(100):
+                for name in clips:
+                    if verb == "read":
+                        assert (cart.mnt / name).read_bytes() == clips[name]
+                        drop_caches(cart, name)
+                    else:
+                        cart.cmd(verb, cart.mnt / name, check=False, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return  # the daemon is gone
+
+    for number in range(rounds):
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            jobs = [pool.submit(work, verb) for verb in ("evict", "fetch", "read")]
+            threading.Event().wait(dice.uniform(0.02, 1))
+            cart.kill()
+            for job in jobs:
+                job.result()
+        quick = fsck("-n", cart.store)
+        assert quick.returncode == 0, f"round {number}\n{quick.stdout}{quick.stderr}"
+        cart.mount()
+        for name, data in clips.items():
+            assert (cart.mnt / name).read_bytes() == data, (number, name)
+            assert os.stat(cart.mnt / name).st_mtime_ns == times[name]
+            assert cart.state(name) in ("stored", "hydrating", "evicted"), cart.state(name)
+    assert not [row for row in cart.events() if row["event"] in ("damaged", "received again")]
+    cart.umount()
+    done = fsck("--full", "--remote", cart.store)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
