@@ -42,7 +42,8 @@ static int may_evict_locked(const struct live *live, uint64_t generation)
 {
 	if (live->generation != generation)
 		return -ESTALE;
-	if (live->writers > 0 || live->readers > 0 || live->moving || live->verifying)
+	if (live->writers > 0 || live->readers > 0 || live->moving || live->verifying ||
+	    live->putting_back > 0)
 		return -EBUSY;
 	switch (live->state) {
 	case FILE_STORED:
@@ -163,6 +164,7 @@ static void mirror(struct eviction *eviction, const struct residency *now)
 static int punch(struct eviction *eviction)
 {
 	struct live *live = eviction->live;
+	struct stat st;
 	int r;
 
 	scoped_lock(&live->lock);
@@ -171,7 +173,10 @@ static int punch(struct eviction *eviction)
 		live->has_residency = true;
 		live->residency = eviction->after;
 		live->state = FILE_EVICTED;
+		live->changes++; /* who looked at its blocks before has to look again */
 		r = residency_punch(eviction->fd, &eviction->after);
+		if (fstat(eviction->fd, &st) == 0)
+			live->residency.written_ns = timespec_ns(st.st_ctim);
 		mirror(eviction, &eviction->after);
 	}
 	live->moving = false;

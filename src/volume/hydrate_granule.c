@@ -53,8 +53,12 @@ static int open_to_fill(struct volume *volume, uint64_t id)
 	return fd;
 }
 
-/* What is written back must not show: the file keeps its mtime. */
-static int write_quietly(int fd, const void *buffer, size_t length, uint64_t offset)
+/*
+ * What is written back must not show: the file keeps its mtime, and its ctime as long as
+ * the times are ours (until end_putting_back()).
+ */
+static int write_quietly_locked(struct live *live, int fd, const void *buffer, size_t length,
+				uint64_t offset)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct stat st;
@@ -62,10 +66,25 @@ static int write_quietly(int fd, const void *buffer, size_t length, uint64_t off
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
+	if (live->putting_back == 1) /* else the times are ours already */
+		live->residency.shown_ctime_ns =
+			residency_ctime(&live->residency, timespec_ns(st.st_ctim));
 	times[1] = st.st_mtim;
 	r = write_at(fd, buffer, length, (off_t)offset);
 	if (futimens(fd, times) < 0 && r == 0)
 		r = -errno;
+	return r;
+}
+
+/* The bit, or none when it failed: the record is what says that the ctime is our doing. */
+static int end_putting_back_locked(struct live *live, int fd)
+{
+	struct stat st;
+	int r = residency_write(fd, &live->residency);
+
+	live->putting_back--;
+	if (r == 0 && fstat(fd, &st) == 0)
+		live->residency.written_ns = timespec_ns(st.st_ctim);
 	return r;
 }
 
@@ -82,29 +101,32 @@ static int is_absent_locked(struct live *live, uint64_t generation, uint64_t off
 static int put_back(struct live *live, uint64_t generation, int fd, uint64_t offset, size_t length,
 		    const void *buffer)
 {
-	int r;
+	uint64_t block = offset / BLOCK_BYTES;
+	int r, ended;
 
 	mutex_lock(&live->lock);
 	r = is_absent_locked(live, generation, offset);
-	if (r == 1)
-		r = write_quietly(fd, buffer, length, offset);
-	else if (r == 0)
-		r = 1;
+	if (r <= 0) {
+		mutex_unlock(&live->lock);
+		return r;
+	}
+	live->putting_back++;
+	r = write_quietly_locked(live, fd, buffer, length, offset);
 	mutex_unlock(&live->lock);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	if (fdatasync(fd) < 0)
-		return -errno;
+	if (r == 0 && fdatasync(fd) < 0)
+		r = -errno;
 
 	scoped_lock(&live->lock);
-	r = is_absent_locked(live, generation, offset);
-	if (r <= 0)
-		return r;
-	residency_set(&live->residency, offset / BLOCK_BYTES);
-	r = residency_write(fd, &live->residency);
-	if (r < 0)
-		residency_clear(&live->residency, offset / BLOCK_BYTES);
-	return r;
+	if (live->generation != generation || !live->has_residency) {
+		live->putting_back--;
+		return -ESTALE;
+	}
+	if (r == 0)
+		residency_set(&live->residency, block);
+	ended = end_putting_back_locked(live, fd);
+	if (r == 0 && ended < 0)
+		residency_clear(&live->residency, block);
+	return r < 0 ? r : ended;
 }
 
 static int fetch_and_put_back(struct live *live, uint64_t generation, uint64_t offset,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "catalog/contents.h"
 #include "catalog/events.h"
@@ -87,8 +88,28 @@ static int find_content(struct catalog *catalog, const struct residency *residen
 	return 1;
 }
 
+/*
+ * Putting a block back, or punching it out, sets mtime and ctime to one moment; the mtime is
+ * set back right after. Whoever died in between left it to us: the catalog knows it.
+ */
+static int restore_mtime(int fd, const struct level_find *find, const struct residency *residency,
+			 struct node_row *row)
+{
+	const struct timespec times[2] = {
+		{ .tv_nsec = UTIME_OMIT },
+		ns_timespec(find->row.mtime_ns),
+	};
+
+	if (!find->has_row || row->mtime_ns == find->row.mtime_ns || row->mtime_ns != row->ctime_ns)
+		return 0;
+	if (futimens(fd, times) < 0)
+		return -errno;
+	row->mtime_ns = find->row.mtime_ns;
+	return residency_write(fd, residency); /* the ctime of now is our doing */
+}
+
 /* Some blocks are not here: only the content says what they are. */
-static int make_evicted(struct catalog *catalog, const struct level_find *find,
+static int make_evicted(struct catalog *catalog, int fd, const struct level_find *find,
 			const struct residency *residency, struct node_row *row)
 {
 	uint64_t content = 0;
@@ -112,10 +133,12 @@ static int make_evicted(struct catalog *catalog, const struct level_find *find,
 		return 0;
 	if (!find->has_row || find->row.content != content)
 		row->generation = new_generation(row);
+	else
+		r = restore_mtime(fd, find, residency, row);
 	row->content = content;
 	row->state = FILE_EVICTED;
 	row->error = 0;
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -164,7 +187,7 @@ static int make_file(struct store *store, struct catalog *catalog, const struct 
 	if (r < 0)
 		return r;
 	if (r == 1 && !residency_full(&residency))
-		return make_evicted(catalog, find, &residency, row);
+		return make_evicted(catalog, fd, find, &residency, row);
 	evicted =
 		same_file && (find->row.state == FILE_EVICTED || find->row.state == FILE_HYDRATING);
 	if (r == 1 && evicted && find->kind != LEVEL_CHANGED) {

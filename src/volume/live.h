@@ -43,6 +43,8 @@ struct live {
 	bool has_residency; /* the file has the xattr: residency below is the truth; else all is
 			       here */
 	struct residency residency;
+	unsigned putting_back; /* granules written whose xattr is not: the ctime to show is in
+				  @residency */
 };
 
 /* True when no block is absent. Under the lock. */

@@ -105,29 +105,65 @@ static int read_residency(int fd, struct residency *ret_residency)
 	return residency_read(readable, ret_residency);
 }
 
-int volume_show_stat(struct volume *volume, int fd, struct stat *st)
+/* A file with blocks elsewhere looks like one that has them all, as old as it was. */
+static void show_whole(struct stat *st, int64_t ctime_ns)
+{
+	blkcnt_t blocks = (blkcnt_t)((st->st_size + 4095) / 4096 * 8);
+
+	if (st->st_blocks < blocks)
+		st->st_blocks = blocks;
+	st->st_ctim = ns_timespec(ctime_ns);
+}
+
+/* Under the lock, so as not to look while our own putting back has moved the times. */
+static int show_live(struct live *live, int fd, struct stat *st)
+{
+	const struct residency *residency = &live->residency;
+	int64_t ctime_ns;
+
+	scoped_lock(&live->lock);
+	if (fstat(fd, st) < 0)
+		return -errno;
+	if (!live->has_residency)
+		return 0;
+	ctime_ns = residency_ctime(residency, timespec_ns(st->st_ctim));
+	if (live->putting_back && residency->shown_ctime_ns)
+		ctime_ns = residency->shown_ctime_ns;
+	show_whole(st, ctime_ns);
+	return 0;
+}
+
+static void show_closed(int fd, struct stat *st)
 {
 	struct residency residency;
-	int r;
+	int r = read_residency(fd, &residency);
 
-	if (S_ISREG(st->st_mode) && live_drain_id(volume, store_node_id(volume->store, st)) &&
-	    fstat(fd, st) < 0) /* what was acknowledged is part of the size */
-		return -errno;
+	if (r < 0)
+		log_warning_errno(r, "cannot read what is resident of inode %llu",
+				  (unsigned long long)st->st_ino);
+	if (r > 0)
+		show_whole(st, residency_ctime(&residency, timespec_ns(st->st_ctim)));
+}
+
+int volume_show_stat(struct volume *volume, int fd, struct stat *st)
+{
+	uint64_t id = store_node_id(volume->store, st);
+
 	if (S_ISREG(st->st_mode)) {
-		r = read_residency(fd, &residency);
-		if (r < 0)
-			log_warning_errno(r, "cannot read what is resident of inode %llu",
-					  (unsigned long long)st->st_ino);
-		if (r > 0) {
-			blkcnt_t blocks = (blkcnt_t)((st->st_size + 4095) / 4096 * 8);
+		cleanup_with(live_put_slot) struct live *live = NULL;
+		int r;
 
-			if (st->st_blocks < blocks)
-				st->st_blocks = blocks;
-			st->st_ctim =
-				ns_timespec(residency_ctime(&residency, timespec_ns(st->st_ctim)));
+		(void)live_drain_id(volume, id); /* what was acknowledged is part of the size */
+		live = live_peek(volume, id);
+		if (!live) {
+			show_closed(fd, st);
+		} else {
+			r = show_live(live, fd, st);
+			if (r < 0)
+				return r;
 		}
 	}
-	st->st_ino = store_node_id(volume->store, st);
+	st->st_ino = id;
 	return 0;
 }
 
