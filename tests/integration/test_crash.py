@@ -24,6 +24,7 @@ class Load:
         self.seed = dice.random()
         self.written = {}  # path -> digest of bytes whose writing and fsync were acknowledged
         self.lock = threading.Lock()
+        self.device = os.stat(site.mnt).st_dev
         self.threads = [threading.Thread(target=self.safely, args=(work,))
                         for work in (self.copy, self.shuffle, self.commands)]
 
@@ -42,6 +43,9 @@ class Load:
                 out.write(data)
                 out.flush()
                 os.fsync(out.fileno())
+                # The bare mount point after the unmount takes files too.
+                if os.fstat(out.fileno()).st_dev != self.device:
+                    return
             with self.lock:
                 self.written[name] = hashlib.sha256(data).hexdigest()
 

@@ -25,7 +25,7 @@ def work(site, dice, stop, folder):
         top = site.mnt / folder
         top.mkdir(exist_ok=True)
         count = 0
-        while not stop.is_set():
+        while not stop.is_set() and os.path.ismount(site.mnt):
             count += 1
             name = top / f"f{dice.randrange(20)}"
             match dice.randrange(6):
