@@ -188,7 +188,7 @@ static int create(struct db *db)
 
 int schema_prepare(struct db *db, enum catalog_flags flags)
 {
-	int64_t application, version, tables;
+	int64_t application = 0, version = 0, tables = 0;
 	int r;
 
 	r = pragma_int(db, "PRAGMA application_id", &application);

@@ -39,10 +39,10 @@ static int take(struct options *options, const struct option_spec *spec, const c
 	char *joined;
 
 	options->given[spec->id] = true;
-	if (spec->id != OPT_MOUNT || !options->mount) {
-		options->value[spec->id] = value;
-		if (spec->id != OPT_MOUNT)
-			return 0;
+	options->value[spec->id] = value;
+	if (spec->id != OPT_MOUNT || !value)
+		return 0;
+	if (!options->mount) {
 		options->mount = strdup(value);
 	} else {
 		if (asprintf(&joined, "%s,%s", options->mount, value) < 0)
