@@ -25,6 +25,7 @@ class Load:
         self.written = {}  # path -> digest of bytes whose writing and fsync were acknowledged
         self.lock = threading.Lock()
         self.device = os.stat(site.mnt).st_dev
+        self.ended = threading.Event()
         self.threads = [threading.Thread(target=self.safely, args=(work,))
                         for work in (self.copy, self.shuffle, self.commands)]
 
@@ -35,6 +36,8 @@ class Load:
 
     def copy(self, dice):
         for count in range(1000):
+            if self.ended.is_set():
+                return
             name = f"r{self.number}/clip{count}.mov"
             data = pattern(dice.choice([0, 100, 70_000, (4 << 20) + 5, 6 << 20]),
                            self.number * 1000 + count)
@@ -54,6 +57,8 @@ class Load:
         folder = self.site.mnt / f"s{self.number}"
         folder.mkdir()
         for count in range(1000):
+            if self.ended.is_set():
+                return
             one, two = folder / f"a{count % 7}", folder / f"b{count % 5}"
             one.write_bytes(pattern(dice.randrange(300_000), count))
             if dice.random() < 0.5:
@@ -66,7 +71,7 @@ class Load:
                     out.write(b"head rewritten")
 
     def commands(self, dice):
-        for _ in range(1000):
+        while not self.ended.is_set():
             verb = dice.choice(["evict", "fetch", "status", "evict"])
             command = [verb, self.site.mnt / f"r{dice.randint(0, self.number)}"]
             self.site.cmd(*command, check=False, timeout=20)
@@ -76,6 +81,7 @@ class Load:
             thread.start()
 
     def join(self):
+        self.ended.set()
         for thread in self.threads:
             thread.join(60)
             assert not thread.is_alive(), "a caller of a dead mount never came back"
