@@ -187,11 +187,63 @@ int transfer_requeue(struct transfer *transfer)
 	return r;
 }
 
+/* Rows for tiers that were taken out of the settings. */
+struct orphans {
+	struct transfer *transfer;
+	struct queue_row rows[PAGE_FILES];
+	size_t count;
+};
+
+static int collect_orphan(void *arg, const struct queue_row *row)
+{
+	struct orphans *orphans = arg;
+
+	if (!lane_of(orphans->transfer, row->tier))
+		orphans->rows[orphans->count++] = *row;
+	return orphans->count == PAGE_FILES;
+}
+
+/* The file waits for that tier no more. What it is now, the look at verified files decides. */
+static int forget_orphan(struct transfer *transfer, const struct queue_row *row)
+{
+	struct node_row node;
+	int r;
+
+	r = catalog_dequeue(transfer->catalog, row->id, row->generation, row->tier);
+	if (r == 0)
+		r = catalog_get_node(transfer->catalog, row->id, &node);
+	if (r <= 0)
+		return r;
+	if (node.generation != row->generation ||
+	    (node.state != FILE_QUEUED && node.state != FILE_UPLOADING))
+		return 0;
+	return catalog_set_state(transfer->catalog, row->id, row->generation, FILE_VERIFIED, 0);
+}
+
+static int forget_orphans(struct transfer *transfer)
+{
+	cleanup_free struct orphans *orphans = malloc(sizeof(*orphans));
+	int r;
+
+	if (!orphans)
+		return -ENOMEM;
+	orphans->transfer = transfer;
+	do {
+		orphans->count = 0;
+		r = catalog_each_queued(transfer->catalog, collect_orphan, orphans);
+		for (size_t i = 0; r >= 0 && i < orphans->count; i++)
+			r = forget_orphan(transfer, &orphans->rows[i]);
+		if (r >= 0)
+			r = catalog_barrier(transfer->catalog);
+	} while (r == 0 && orphans->count == PAGE_FILES);
+	return r;
+}
+
 int transfer_resume(struct transfer *transfer)
 {
 	int r = catalog_barrier(transfer->catalog);
 
 	if (r == 0)
 		r = each_file(transfer, BIT(FILE_UPLOADING), requeue_uploading, NULL);
-	return r;
+	return r == 0 ? forget_orphans(transfer) : r;
 }

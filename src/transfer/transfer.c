@@ -129,6 +129,9 @@ int transfer_start(struct transfer *transfer)
 {
 	int r = 0;
 
+	/* With no tier left nobody else looks at what was queued for one. */
+	if (transfer->lane_count == 0)
+		r = transfer_resume(transfer);
 	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++)
 		r = thread_start(&transfer->lanes[i].thread, "upload", lane_body,
 				 &transfer->lanes[i]);

@@ -451,6 +451,28 @@ TEST(a_new_tier_gets_what_the_others_have)
 	check(is_file(scratch_file(bench->dir, "two/clip.mov"), 100, 1));
 }
 
+TEST(a_tier_taken_out_of_the_settings_keeps_no_file_waiting)
+{
+	cleanup_bench struct bench *bench = bench_new(2);
+	uint64_t id = add_file(bench, "clip.mov", 100, 1);
+	struct queue_totals totals;
+	char text[8192];
+	char *message = NULL;
+
+	queue_file(bench, id, "clip.mov");
+	(void)run_lane(bench->lane); /* stored in one, waiting for two */
+	check(state_of(bench, id) != FILE_STORED);
+	(void)snprintf(text, sizeof(text), "[tier one]\nurl = file://%s\n",
+		       scratch_file(bench->dir, "one"));
+	settings_free(bench->settings);
+	check_int(settings_parse(text, strlen(text), &bench->settings, &message), 0);
+	bench_restart(bench);
+	(void)run_lane(bench->lane);
+	check_int(state_of(bench, id), FILE_STORED);
+	check_int(catalog_queue_totals(bench->catalog, 0, &totals), 0);
+	check_int(totals.files, 0);
+}
+
 TEST(a_full_tier_waits_and_takes_what_fits)
 {
 	cleanup_bench struct bench *bench = bench_new(1);
