@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 
 #include "fs/open.h"
 
@@ -58,11 +59,12 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct caller caller = caller_of(req);
+	int noatime = fs->options->set_flags & MS_NOATIME ? O_NOATIME : 0;
 	struct handle *handle;
 	struct file *file;
 	int r;
 
-	r = volume_open_file(fs->volume, &caller, ino, fi->flags, &file);
+	r = volume_open_file(fs->volume, &caller, ino, fi->flags | noatime, &file);
 	if (r < 0) {
 		reply_error(req, r);
 		return;

@@ -43,11 +43,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	fs->keep_cache = conn->proto_minor >= PROTO_MINOR_INVALIDATES;
-	log_info("mounted: FUSE %u.%u, writes of up to %u KiB, passthrough %s", conn->proto_major,
-		 conn->proto_minor, conn->max_write / 1024, fs->can_pass ? "on" : "off");
 	if (fs->ready)
 		fs->ready(fs->ready_arg);
 	fs->ready = NULL;
+	/* After that the log is a file: on a terminal success is silent. */
+	log_info("mounted: FUSE %u.%u, writes of up to %u KiB, passthrough %s", conn->proto_major,
+		 conn->proto_minor, conn->max_write / 1024, fs->can_pass ? "on" : "off");
 }
 
 static void fill_ops(struct fuse_lowlevel_ops *ops)
