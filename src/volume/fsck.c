@@ -11,6 +11,7 @@
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "volume/fsck_parts.h"
+#include "volume/level_walk.h"
 
 #define TEXT_BYTES 2048
 
@@ -107,9 +108,9 @@ int fsck_open_file(struct fsck *fsck, const struct node_row *row, const char *pa
 	struct stat st;
 
 	flags |= O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-	fd = store_open_path(fsck->store, path, flags | O_NOATIME, 0);
+	fd = level_open_path(fsck->store, path, flags | O_NOATIME);
 	if (fd == -EPERM)
-		fd = store_open_path(fsck->store, path, flags, 0);
+		fd = level_open_path(fsck->store, path, flags);
 	if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
 		return -ESTALE;
 	if (fd < 0)

@@ -111,7 +111,7 @@ static int look_for_marks(void *arg, const struct level_find *find)
 
 	if (find->kind == LEVEL_MISSING || !S_ISREG(find->st.st_mode) || find->st.st_size == 0)
 		return 0;
-	fd = store_open_path(wants->fsck->store, find->path, O_PATH | O_NOFOLLOW, 0);
+	fd = level_open_path(wants->fsck->store, find->path, O_PATH | O_NOFOLLOW);
 	if (fd < 0)
 		return fd;
 	r = residency_read(fd, &residency);

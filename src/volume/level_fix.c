@@ -16,9 +16,9 @@ int level_open(struct store *store, const struct level_find *find)
 	cleanup_close int fd = -1;
 	struct stat st;
 
-	fd = store_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+	fd = level_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME);
 	if (fd == -EPERM)
-		fd = store_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+		fd = level_open_path(store, find->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return -ESTALE;
 	if (fd < 0)

@@ -333,29 +333,38 @@ static int compare_listing(struct walk *walk, const struct pending *folder, int 
 	return r;
 }
 
-/* As store_open_path(), for paths of any length: those beyond PATH_MAX name by name. */
-static int open_folder(struct store *store, const char *path)
+int level_open_path(struct store *store, const char *path, int flags)
 {
 	cleanup_close int fd = -1;
 	cleanup_free char *copy = NULL;
-	char *rest = NULL;
+	char *name, *slash;
+	int last;
 
 	if (strlen(path) < PATH_MAX)
-		return store_open_path(store, path, O_RDONLY | O_DIRECTORY, 0);
+		return store_open_path(store, path, flags, 0);
 	copy = strdup(path);
 	if (!copy)
 		return -ENOMEM;
-	fd = store_open_path(store, "", O_RDONLY | O_DIRECTORY, 0);
-	for (char *name = strtok_r(copy, "/", &rest); fd >= 0 && name;
-	     name = strtok_r(NULL, "/", &rest)) {
-		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = store_open_path(store, "", O_PATH | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	for (name = copy; (slash = strchr(name, '/')); name = slash + 1) {
+		int next;
 
+		*slash = '\0';
+		if (!name_ok(name))
+			return -EXDEV;
+		next = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0)
 			return -errno;
 		(void)close(fd);
 		fd = next;
 	}
-	return take_fd(fd);
+	/* As RESOLVE_BENEATH does: no way up. */
+	if (!name_ok(name))
+		return -EXDEV;
+	last = openat(fd, name, flags | O_NOFOLLOW | O_CLOEXEC);
+	return last < 0 ? -errno : last;
 }
 
 static int walk_folder(struct walk *walk, const struct pending *folder)
@@ -364,7 +373,7 @@ static int walk_folder(struct walk *walk, const struct pending *folder)
 	cleanup_close int dir_fd = -1;
 	int listed_fd, r;
 
-	dir_fd = open_folder(walk->store, folder->path);
+	dir_fd = level_open_path(walk->store, folder->path, O_RDONLY | O_DIRECTORY);
 	if (dir_fd == -ENOENT || dir_fd == -ENOTDIR || dir_fd == -ELOOP)
 		return 0; /* gone since: of a mounted store; else the next pass finds it missing */
 	if (dir_fd < 0)
@@ -424,7 +433,7 @@ static int open_folder_of(struct store *store, uint64_t parent, const char *path
 
 	if (!folder)
 		return -ENOMEM;
-	fd = open_folder(store, folder);
+	fd = level_open_path(store, folder, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0)

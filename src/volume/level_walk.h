@@ -44,6 +44,10 @@ typedef int (*level_find_fn)(void *arg, const struct level_find *find);
 int level_walk(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
 	       level_find_fn fn, void *arg, uint64_t *ret_nodes);
 
+/* As store_open_path() without O_CREAT, for paths of any length: the kernel's limit is no limit of
+ * a tree. */
+int level_open_path(struct store *store, const char *path, int flags);
+
 /*
  * Look at one name again, now. LEVEL_SAME also when its folder is no longer at that path. Strings
  * in *ret_find are those of @path.

@@ -1,6 +1,8 @@
 """mediafs-fsck: every bit flip is found and named; what a good copy has comes back."""
 import json
 import os
+import pathlib
+import re
 import signal
 import sqlite3
 import subprocess
@@ -402,3 +404,10 @@ def test_what_is_no_store_is_said(tmp_path):
     done = fsck(tmp_path)
     assert done.returncode == OPERATIONAL and "not a store" in done.stderr
     assert "Usage: mediafs-fsck" in fsck("--help").stdout
+
+
+def test_every_option_stands_in_the_manual():
+    manual = pathlib.Path(__file__).parents[2] / "man/mediafs-fsck.8"
+    text = manual.read_text().replace("\\-", "-")
+    for option in re.findall(r"(?<![\w-])(--?[a-zA-Z][a-z-]*)", fsck("--help").stdout):
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), option

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +20,7 @@ struct site {
 	struct scratch *scratch;
 	struct store *store;
 	struct catalog *catalog;
-	char told[4096];
+	char told[65536];
 };
 
 static void begin(struct site *site)
@@ -369,5 +371,40 @@ TEST(names_of_ours_and_stop_are_respected)
 	(void)pass(&site, 0);
 	check_str(site.told, "");
 	check_int(level_tree(site.store, site.catalog, 0, &stop, NULL, NULL, &report), -ECANCELED);
+	end(&site);
+}
+
+TEST(paths_longer_than_the_kernel_takes_are_part_of_the_tree)
+{
+	struct site site;
+	char name[201], path[PATH_MAX * 2] = "";
+	struct node_row row;
+	int fd;
+
+	begin(&site);
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	fd = dup(tree_fd(&site));
+	while (strlen(path) < PATH_MAX + 500) {
+		int next;
+
+		check_int(mkdirat(fd, name, 0755), 0);
+		next = openat(fd, name, O_RDONLY | O_DIRECTORY);
+		check(next >= 0);
+		(void)close(fd);
+		fd = next;
+		(void)strcat(strcat(path, name), "/");
+	}
+	(void)strcat(path, "f");
+	(void)close(openat(fd, "f", O_WRONLY | O_CREAT, 0644));
+	(void)close(fd);
+	(void)pass(&site, LEVEL_FIX);
+	row = row_at(&site, path);
+	check_int(row.state, FILE_RECEIVING);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	/* Such paths are too long for scratch_free(). */
+	(void)snprintf(path, sizeof(path), "rm -rf '%s/tree'", site.store->path);
+	check_int(system(path), 0);
 	end(&site);
 }
