@@ -122,6 +122,72 @@ static int restore_times(struct shower *shower)
 	return r;
 }
 
+/* 1 when no site knows of a folder at @path, nor of anything in it. */
+static int is_unknown(struct shower *shower, const char *path)
+{
+	struct catalog *catalog = shower->syncer->volume->catalog;
+	struct version_row *rows = NULL;
+	size_t count = 0;
+	bool known;
+	int r;
+
+	r = catalog_get_shown(catalog, path, &rows, &count);
+	version_rows_free(rows, count);
+	if (r < 0 || count > 0)
+		return r;
+	r = catalog_get_versions(catalog, path, &rows, &count);
+	if (r < 0)
+		return r;
+	known = count > 0;
+	version_rows_free(rows, count);
+	if (known)
+		return 0;
+	r = catalog_has_versions_below(catalog, path);
+	return r < 0 ? r : !r;
+}
+
+/*
+ * A folder that was there only because of what was in it goes with that. Only where nobody
+ * may write: elsewhere it is one that a person may have made, and is told to others.
+ */
+static int drop_implied(struct shower *shower, const char *path)
+{
+	struct volume *volume = shower->syncer->volume;
+	cleanup_free char *folder = strdup(path);
+	int r = folder ? 1 : -ENOMEM;
+
+	while (r == 1 && *folder) {
+		struct local local = { 0 };
+		char *slash = strrchr(folder, '/');
+
+		r = is_unknown(shower, folder);
+		if (r == 1)
+			r = local_get(shower->syncer, folder, &local);
+		if (r == 0 && local.found && S_ISDIR(local.row.mode)) {
+			r = place_remove(volume, folder, local.row.id);
+			if (r == 0)
+				r = catalog_barrier(volume->catalog);
+			r = r == 0 ? 1 : r == -ENOTEMPTY || r == -ESTALE ? 0 : r;
+		}
+		local_fini(&local);
+		*(slash ? slash : folder) = '\0';
+	}
+	return r < 0 ? r : 0;
+}
+
+static int drop_all_implied(struct shower *shower)
+{
+	struct volume *volume = shower->syncer->volume;
+	int r;
+
+	if (!(volume->flags & VOLUME_READ_ONLY) || !shower->folder_count)
+		return 0;
+	r = catalog_barrier(volume->catalog);
+	for (size_t i = shower->folder_count; r == 0 && i-- > 0;)
+		r = drop_implied(shower, shower->folders[i].path);
+	return r;
+}
+
 /* Where versions are shown now: on disk, then in the catalog. */
 static int settle(struct shower *shower)
 {
@@ -135,6 +201,8 @@ static int settle(struct shower *shower)
 		free(shower->shown[i].path);
 	}
 	shower->shown_count = 0;
+	if (r == 0)
+		r = drop_all_implied(shower);
 	if (r == 0)
 		r = restore_times(shower);
 	return r < 0 ? r : catalog_barrier(catalog);

@@ -394,10 +394,10 @@ def test_a_tier_that_goes_and_comes_back_delays_only(pair, tier):
 def churn(folder, rng, rounds):
     """Whatever a person could do to a tree."""
     for _ in range(rounds):
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        dirs = [folder, *[path for path in folder.rglob("*") if path.is_dir()]]
         what, name = rng.randrange(6), f"n{rng.randrange(10)}"
-        try:
+        try:                            # another site may change it while we look
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            dirs = [folder, *[path for path in folder.rglob("*") if path.is_dir()]]
             if what == 0 or not files:
                 (rng.choice(dirs) / name).write_bytes(os.urandom(rng.randrange(1, 50000)))
             elif what == 1:
