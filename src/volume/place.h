@@ -13,6 +13,7 @@ struct place_file {
 	const struct version_body *body;
 	uint64_t content;      /* contents.id */
 	enum file_state state; /* EVICTED or ANNOUNCED */
+	unsigned flags;        /* enum node_flags */
 };
 
 /* Every folder of @path above its last part, made when missing. -ENOTDIR: a file is in the way. */

@@ -56,6 +56,7 @@ static int queue_row(const struct placing *placing, const struct stat *st)
 			st->st_size == 0 && file->state == FILE_EVICTED ? FILE_STORED : file->state,
 		.state_ns = realtime_ns(),
 		.content = file->content,
+		.flags = file->flags,
 	};
 
 	return catalog_put_node(volume->catalog, &row);

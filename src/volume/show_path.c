@@ -151,6 +151,8 @@ static int make_file(struct fill *fill, uint64_t replaces)
 	struct place_file file = {
 		.body = body,
 		.state = fill->group->pending ? FILE_ANNOUNCED : FILE_EVICTED,
+		/* A pinned file stays pinned when another site writes it again. */
+		.flags = replaces ? fill->local.row.flags & NODE_PINNED : 0,
 	};
 	int r;
 
