@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/clock.h"
+
 #include "catalog/sync.h"
 
 /* A find that has to wait, with its own strings. */
@@ -17,13 +19,26 @@ bool level_pass_moved(void *pass, uint64_t id)
 	return table_get(&((struct level_pass *)pass)->moved, id) != NULL;
 }
 
+/* Under a new name, and not another file that got the number of one that is gone. */
+static bool is_moved(const struct level_find *find)
+{
+	const struct node_row *row = &find->row;
+
+	if (find->kind != LEVEL_ADDED || !find->has_row ||
+	    (row->mode & S_IFMT) != (find->st.st_mode & S_IFMT))
+		return false;
+	return !S_ISREG(row->mode) || row->state == FILE_RECEIVING ||
+	       (row->size == (uint64_t)find->st.st_size &&
+		row->mtime_ns == timespec_ns(find->st.st_mtim));
+}
+
 static void count(struct level_report *report, const struct level_find *find)
 {
 	switch (find->kind) {
 	case LEVEL_SAME:
 		break;
 	case LEVEL_ADDED:
-		if (find->has_row)
+		if (is_moved(find))
 			report->renamed++;
 		else
 			report->added++;
@@ -71,7 +86,7 @@ static int put_later(struct level_pass *pass, const struct level_find *find)
 static int on_find(void *arg, const struct level_find *find)
 {
 	struct level_pass *pass = arg;
-	bool renamed = find->kind == LEVEL_ADDED && find->has_row;
+	bool renamed = is_moved(find);
 	int r;
 
 	count(&pass->report, find);
