@@ -299,10 +299,9 @@ static bool is_hole(int fd, uint64_t offset, size_t length)
 	return data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length;
 }
 
-static int hash_block(const struct receipt *receipt, int fd, uint64_t index, void *buffer,
-		      uint64_t *ret_hash)
+static int hash_block(uint64_t size, int fd, uint64_t index, void *buffer, uint64_t *ret_hash)
 {
-	size_t length = blockmap_length(receipt->map.size, index);
+	size_t length = blockmap_length(size, index);
 	uint64_t offset = index * BLOCK_BYTES;
 	bool hole = is_hole(fd, offset, length);
 	XXH3_state_t state;
@@ -352,31 +351,38 @@ static uint64_t first_dirty(const struct receipt *receipt)
 	return index;
 }
 
-int receipt_settle_step(struct receipt *receipt, int fd)
+int receipt_next_dirty(struct receipt *receipt, int fd, uint64_t *ret_index)
 {
-	cleanup_free void *buffer = NULL;
-	uint64_t index, hash;
 	int r = settle_stream(receipt, fd);
 
-	if (r <= 0)
-		return r;
-	buffer = malloc(SETTLE_BYTES);
-	if (!buffer)
-		return -ENOMEM;
-	index = first_dirty(receipt);
-	r = hash_block(receipt, fd, index, buffer, &hash);
-	if (r < 0)
-		return r;
+	if (r > 0)
+		*ret_index = first_dirty(receipt);
+	return r;
+}
+
+int receipt_read_block(uint64_t size, int fd, uint64_t index, uint64_t *ret_hash)
+{
+	cleanup_free void *buffer = malloc(SETTLE_BYTES);
+
+	return buffer ? hash_block(size, fd, index, buffer, ret_hash) : -ENOMEM;
+}
+
+void receipt_settle_block(struct receipt *receipt, uint64_t index, uint64_t hash)
+{
 	set_clean(receipt, index, hash);
-	return receipt->dirty_count > 0;
 }
 
 int receipt_settle(struct receipt *receipt, int fd)
 {
-	int r = 1;
+	uint64_t index, hash;
+	int r;
 
-	while (r > 0)
-		r = receipt_settle_step(receipt, fd);
+	while ((r = receipt_next_dirty(receipt, fd, &index)) > 0) {
+		r = receipt_read_block(receipt->map.size, fd, index, &hash);
+		if (r < 0)
+			return r;
+		receipt_settle_block(receipt, index, hash);
+	}
 	return r;
 }
 

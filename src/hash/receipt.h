@@ -45,8 +45,14 @@ bool receipt_is_dirty(const struct receipt *receipt);
  */
 int receipt_settle(struct receipt *receipt, int fd);
 
-/* The same, at most one block read: 1 when there is more to do, 0 when the map is whole. */
-int receipt_settle_step(struct receipt *receipt, int fd);
+/*
+ * The same in steps, so that nothing has to be locked while a block is read: 1 with the next dirty
+ * block, 0 when the map is whole; its hash from the file of @size bytes; and that hash taken
+ * over, unless the receipt heard of any change since (the caller sees to that).
+ */
+int receipt_next_dirty(struct receipt *receipt, int fd, uint64_t *ret_index);
+int receipt_read_block(uint64_t size, int fd, uint64_t index, uint64_t *ret_hash);
+void receipt_settle_block(struct receipt *receipt, uint64_t index, uint64_t hash);
 
 /* After settle: the map (borrowed, until the receipt changes). */
 const struct blockmap *receipt_map(const struct receipt *receipt);

@@ -20,6 +20,7 @@
 #define RETRY_NS (30 * NS_PER_SEC)
 #define RETRY_DOUBLINGS 5          /* 16 minutes */
 #define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
+#define KEEP_NS (20 * NS_PER_SEC)  /* for settling at the end */
 #define HELD_ENTRIES 4096          /* that keep their live object in memory */
 
 struct entry {
@@ -51,7 +52,8 @@ struct verifier {
 	size_t held;      /* entries with a live object */
 	uint64_t working; /* files being read */
 	bool stopping;
-	bool told_unprovable; /* logged once */
+	int64_t keep_until_ns; /* of the last thread */
+	bool told_unprovable;  /* logged once */
 };
 
 /* The queue ----------------------------------------------------------------------------- */
@@ -178,6 +180,22 @@ static int pace_at_once(void *arg, uint64_t bytes)
 	return pace(arg, bytes, false);
 }
 
+static bool is_stopping(void *arg)
+{
+	struct verifier *verifier = arg;
+
+	scoped_lock(&verifier->lock);
+	return verifier->stopping;
+}
+
+/* Whoever unmounts waits for it. */
+static bool is_late(void *arg)
+{
+	struct verifier *verifier = arg;
+
+	return monotonic_ns() > verifier->keep_until_ns;
+}
+
 /* The threads --------------------------------------------------------------------------- */
 
 /* When @worker may take the first entry: at once, or to look again. INT64_MAX: never so far. */
@@ -264,7 +282,9 @@ static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 	struct verifier *verifier = worker->verifier;
-	const struct verify_host host = { .pace = pace_gently, .arg = verifier };
+	const struct verify_host host = { .pace = pace_gently,
+					  .is_stopping = is_stopping,
+					  .arg = verifier };
 	struct entry *entry;
 
 	while ((entry = take_due(verifier, worker->index))) {
@@ -343,9 +363,12 @@ static void stop(struct verifier *verifier)
 /* What is only in memory goes into the catalog, for the next start to verify against. */
 static void keep_rest(struct verifier *verifier)
 {
-	const struct verify_host host = { .pace = pace_at_once, .arg = verifier };
+	const struct verify_host host = { .pace = pace_at_once,
+					  .is_stopping = is_late,
+					  .arg = verifier };
 	struct entry *entry;
 
+	verifier->keep_until_ns = monotonic_ns() + KEEP_NS;
 	while ((entry = verifier->first)) {
 		if (entry->live && must_hold(entry->live))
 			(void)verify_file(verifier->volume, entry->id, VERIFY_KEEP_ONLY, &host);
@@ -382,7 +405,9 @@ static void wait_free(struct live *live)
 
 int verifier_run(struct verifier *verifier, uint64_t id)
 {
-	const struct verify_host host = { .pace = pace_at_once, .arg = verifier };
+	const struct verify_host host = { .pace = pace_at_once,
+					  .is_stopping = is_stopping,
+					  .arg = verifier };
 	cleanup_with(live_put_slot) struct live *live = NULL;
 	int r;
 

@@ -163,17 +163,42 @@ static int receive_again(struct verify *verify)
 	return 0;
 }
 
-/* A block at a time, so that a writer waits for no more than that. */
-static int settle(struct verify *verify)
+static int next_dirty(struct verify *verify, uint64_t *ret_index, uint64_t *ret_size)
 {
 	struct live *live = verify->live;
-	int r = 1;
 
-	while (r > 0) {
-		scoped_lock(&live->lock);
-		if (was_changed_locked(verify))
-			return -ESTALE;
-		r = receipt_settle_step(live->receipt, verify->fd);
+	scoped_lock(&live->lock);
+	if (was_changed_locked(verify))
+		return -ESTALE;
+	*ret_size = receipt_size(live->receipt);
+	return receipt_next_dirty(live->receipt, verify->fd, ret_index);
+}
+
+static int take_hash(struct verify *verify, uint64_t index, uint64_t hash)
+{
+	struct live *live = verify->live;
+
+	scoped_lock(&live->lock);
+	if (was_changed_locked(verify))
+		return -ESTALE;
+	receipt_settle_block(live->receipt, index, hash);
+	return 0;
+}
+
+/* Reads without the lock: who wants to write, or to look, does not wait for it. */
+static int settle(struct verify *verify)
+{
+	uint64_t index = 0, size = 0, hash;
+	int r;
+
+	while ((r = next_dirty(verify, &index, &size)) > 0) {
+		r = receipt_read_block(size, verify->fd, index, &hash);
+		if (r == 0)
+			r = take_hash(verify, index, hash);
+		if (r == 0 && verify->host->is_stopping(verify->host->arg))
+			r = -ECANCELED;
+		if (r < 0)
+			return r;
 	}
 	return r;
 }

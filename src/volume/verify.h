@@ -10,6 +10,8 @@
 struct verify_host {
 	/* Before each block of @bytes is read: may sleep; non-zero gives up (-ECANCELED). */
 	int (*pace)(void *arg, uint64_t bytes);
+	/* True: give up settling (-ECANCELED); what was settled so far stays. */
+	bool (*is_stopping)(void *arg);
 	void *arg;
 };
 

@@ -124,6 +124,12 @@ static inline uint64_t received(struct cart *cart, const char *name, const void 
 	return id;
 }
 
+static inline bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
 static inline int verify(struct cart *cart, uint64_t id)
 {
 	return verifier_run(cart->volume->verifier, id);

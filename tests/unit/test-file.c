@@ -340,7 +340,8 @@ static void model_step(struct model *model)
 		break;
 	case 5:
 		check(verify_file(model->cart->volume, model->id, 0,
-				  &(struct verify_host){ .pace = NULL }) == 1);
+				  &(struct verify_host){ .pace = NULL, .is_stopping = never }) ==
+		      1);
 		break;
 	default:
 		model_write(model, *slot);

@@ -86,7 +86,9 @@ TEST(write_during_verification_makes_it_give_up)
 	cleanup_free uint8_t *bytes = noise(12u << 20);
 	uint64_t id = received(cart, "clip", bytes, 12u << 20);
 	struct intruder intruder = { .file = open_again(cart, id, O_RDWR) };
-	const struct verify_host host = { .pace = write_while_verifying, .arg = &intruder };
+	const struct verify_host host = { .pace = write_while_verifying,
+					  .is_stopping = never,
+					  .arg = &intruder };
 
 	check_int(verify_file(cart->volume, id, VERIFY_WHILE_OPEN, &host), -ESTALE);
 	check_int(state_of(cart, id), FILE_RECEIVING);
