@@ -377,7 +377,7 @@ TEST(a_limit_for_a_time_comes_back_to_what_was_even_after_a_restart)
 	check_str(fixture.volume.limit, "1M");
 	second = ask(fixture.path, json_pack("{s:s,s:s,s:I}", "request", "limit", "rate", "2M",
 					     "for_ns", (json_int_t)NS_PER_MS));
-	check_str(fixture.volume.limit, "2M");
+	check_int(json_int_or(second, "code", -1), 0); /* it may have ended already */
 	control_stop(fixture.control);
 	check_int(control_start(&fixture.volume, &fixture.control), 0);
 	deadline = monotonic_ns() + 20 * NS_PER_SEC;
