@@ -5,6 +5,11 @@
 
 #include "fs/open.h"
 
+/* Since libfuse 3.18. */
+#ifndef FUSE_CAP_OVER_IO_URING
+#define FUSE_CAP_OVER_IO_URING 0
+#endif
+
 bool feature_want(struct fuse_conn_info *conn, uint64_t capability)
 {
 	return fuse_set_feature_flag(conn, capability);
@@ -22,7 +27,7 @@ void features_negotiate(struct fs *fs, struct fuse_conn_info *conn)
 		(void)feature_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
 	(void)feature_want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	feature_refuse(conn, FUSE_CAP_NO_EXPORT_SUPPORT);
-	if (!fs->options->uring)
+	if (FUSE_CAP_OVER_IO_URING && !fs->options->uring)
 		feature_refuse(conn, FUSE_CAP_OVER_IO_URING);
 	/* Only root may; files of the backing file system lie directly on a disk (depth 0). */
 	fs->can_pass = geteuid() == 0 && feature_want(conn, FUSE_CAP_PASSTHROUGH);
@@ -68,5 +73,5 @@ void feature_pass_set(struct fuse_file_info *fi, int backing_id)
 
 const char *feature_uring_option(void)
 {
-	return "-oio_uring";
+	return FUSE_CAP_OVER_IO_URING ? "-oio_uring" : NULL;
 }
