@@ -133,16 +133,52 @@ static int show_live(struct live *live, int fd, struct stat *st)
 	return 0;
 }
 
-static void show_closed(int fd, struct stat *st)
+static bool same_times(const struct stat *a, const struct stat *b)
+{
+	return timespec_ns(a->st_mtim) == timespec_ns(b->st_mtim) &&
+	       timespec_ns(a->st_ctim) == timespec_ns(b->st_ctim);
+}
+
+/*
+ * 1: shown. 0: @st was looked at while somebody, who is done by now, put a block back or punched
+ * one out: look again. A file without a record of residency never has its times moved by us.
+ */
+static int show_closed(int fd, struct stat *st)
 {
 	struct residency residency;
+	struct stat again;
 	int r = read_residency(fd, &residency);
 
 	if (r < 0)
 		log_warning_errno(r, "cannot read what is resident of inode %llu",
 				  (unsigned long long)st->st_ino);
-	if (r > 0)
-		show_whole(st, residency_ctime(&residency, timespec_ns(st->st_ctim)));
+	if (r <= 0)
+		return 1;
+	if (fstat(fd, &again) < 0)
+		return -errno;
+	if (!same_times(st, &again)) {
+		*st = again;
+		return 0;
+	}
+	show_whole(st, residency_ctime(&residency, timespec_ns(st->st_ctim)));
+	return 1;
+}
+
+static int show_file(struct volume *volume, uint64_t id, int fd, struct stat *st)
+{
+	int r = 0;
+
+	(void)live_drain_id(volume, id); /* what was acknowledged is part of the size */
+	/* Whoever moves the times has a live object: without one between two equal looks nobody
+	 * did. */
+	while (r == 0) {
+		cleanup_with(live_put_slot) struct live *live = live_peek(volume, id);
+
+		if (live)
+			return show_live(live, fd, st);
+		r = show_closed(fd, st);
+	}
+	return r < 0 ? r : 0;
 }
 
 int volume_show_stat(struct volume *volume, int fd, struct stat *st)
@@ -150,18 +186,10 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 	uint64_t id = store_node_id(volume->store, st);
 
 	if (S_ISREG(st->st_mode)) {
-		cleanup_with(live_put_slot) struct live *live = NULL;
-		int r;
+		int r = show_file(volume, id, fd, st);
 
-		(void)live_drain_id(volume, id); /* what was acknowledged is part of the size */
-		live = live_peek(volume, id);
-		if (!live) {
-			show_closed(fd, st);
-		} else {
-			r = show_live(live, fd, st);
-			if (r < 0)
-				return r;
-		}
+		if (r < 0)
+			return r;
 	}
 	st->st_ino = id;
 	return 0;
