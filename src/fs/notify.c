@@ -85,15 +85,20 @@ int notifier_start(struct notifier *notifier)
 	return thread_start(&notifier->thread, "notify", notify_body, notifier);
 }
 
-void notifier_free(struct notifier *notifier)
+void notifier_stop(struct notifier *notifier)
 {
-	if (!notifier)
-		return;
 	mutex_lock(&notifier->lock);
 	notifier->stopped = true;
 	cond_broadcast(&notifier->changed);
 	mutex_unlock(&notifier->lock);
 	thread_join(&notifier->thread);
+}
+
+void notifier_free(struct notifier *notifier)
+{
+	if (!notifier)
+		return;
+	notifier_stop(notifier);
 	while (notifier->first) {
 		struct note *note = notifier->first;
 

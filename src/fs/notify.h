@@ -9,6 +9,8 @@
 
 struct notifier *notifier_new(struct fs *fs); /* NULL without memory */
 int notifier_start(struct notifier *notifier);
+/* Joins the thread; what is told from now on is dropped. Again is fine. */
+void notifier_stop(struct notifier *notifier);
 void notifier_free(struct notifier *notifier); /* drops what waits, joins */
 
 /* Queued; wait while the queue is full (the syncer's thread, never a worker). */

@@ -2,6 +2,7 @@
 #include "fs/serve.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +215,20 @@ static int loop(struct fs *fs)
 	return r < 0 ? r : 0;
 }
 
+/*
+ * After a signal the mount is still there and nobody answers: a notice that waits for a caller
+ * who waits for us would wait for ever. Only root may cut the connection.
+ */
+static void sever(struct fs *fs, const char *mountpoint)
+{
+	struct pollfd device = { .fd = fuse_session_fd(fs->session) };
+
+	if (geteuid() != 0 || poll(&device, 1, 0) < 0 || device.revents & POLLERR)
+		return; /* POLLERR: it was unmounted, another mount may be there by now */
+	if (umount2(mountpoint, MNT_FORCE | MNT_DETACH) < 0)
+		log_warning_errno(-errno, "cannot unmount %s", mountpoint);
+}
+
 static int serve_mounted(const struct serving *serving, struct fs *fs)
 {
 	struct volume_notify notify = { .entry = notifier_entry, .inode = notifier_inode };
@@ -233,6 +248,10 @@ static int serve_mounted(const struct serving *serving, struct fs *fs)
 		r = loop(fs);
 		volume_set_notify(fs->volume, NULL);
 	}
+	sever(fs, serving->mountpoint);
+	/* It writes to the session's descriptor, whose number is free for others once that is
+	 * closed. */
+	notifier_stop(fs->notifier);
 	/* Detaches also when files are open: who has them gets errors from now on. */
 	fuse_session_unmount(fs->session);
 	return r;
@@ -272,9 +291,9 @@ int serve(struct serving *serving)
 		r = open_volume(serving, &fs);
 	if (r == 0)
 		r = serve_opened(serving, &fs);
-	notifier_free(fs.notifier);
 	handles_close(&fs);
-	volume_close(fs.volume); /* answers parked reads: the session must still be there */
+	volume_close(fs.volume);    /* answers parked reads: the session must still be there */
+	notifier_free(fs.notifier); /* a thread of the volume may have held it */
 	if (fs.session) {
 		fuse_remove_signal_handlers(fs.session);
 		fuse_session_destroy(fs.session);
