@@ -27,7 +27,7 @@ void features_negotiate(struct fs *fs, struct fuse_conn_info *conn)
 		(void)feature_want(conn, FUSE_CAP_HANDLE_KILLPRIV);
 	(void)feature_want(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
 	feature_refuse(conn, FUSE_CAP_NO_EXPORT_SUPPORT);
-	if (FUSE_CAP_OVER_IO_URING && !fs->options->uring)
+	if (FUSE_CAP_OVER_IO_URING != 0 && !fs->options->uring)
 		feature_refuse(conn, FUSE_CAP_OVER_IO_URING);
 	/* Only root may; files of the backing file system lie directly on a disk (depth 0). */
 	fs->can_pass = geteuid() == 0 && feature_want(conn, FUSE_CAP_PASSTHROUGH);
@@ -73,5 +73,5 @@ void feature_pass_set(struct fuse_file_info *fi, int backing_id)
 
 const char *feature_uring_option(void)
 {
-	return FUSE_CAP_OVER_IO_URING ? "-oio_uring" : NULL;
+	return FUSE_CAP_OVER_IO_URING != 0 ? "-oio_uring" : NULL;
 }

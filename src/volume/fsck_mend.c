@@ -181,6 +181,10 @@ int fsck_heal(struct fsck *fsck, const struct fsck_file *file)
 	r = fsck_resident_blocks(fd, file->content.map.size, &bits, &here);
 	if (r < 0)
 		return r;
+	/* A repair that was cut short wrote the last block and left the time of that. */
+	r = keep_times(fd, &file->row);
+	if (r < 0)
+		return r;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	r = catalog_set_attributes(fsck->catalog, file->row.id, st.st_mode, (uint64_t)st.st_size,

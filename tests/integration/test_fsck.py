@@ -355,6 +355,22 @@ def test_a_repair_that_is_killed_leaves_a_damaged_file_or_a_right_one(cart, dela
     assert cart.state("a.mov") == "stored"
 
 
+def test_a_repair_that_was_cut_short_before_the_times_is_ended_with_them(cart):
+    data = put(cart, "a.mov")
+    times = os.stat(cart.mnt / "a.mov")
+    cart.umount()
+    flip(cart.tree / "a.mov", 77)
+    check("--full", cart.store, code=LEFT)
+    with open(cart.tree / "a.mov", "r+b") as backing:
+        backing.write(data[:BLOCK])  # the last thing the repair did
+    assert os.stat(cart.tree / "a.mov").st_mtime_ns != times.st_mtime_ns
+    check("--full", "-p", cart.store, code=CORRECTED)
+    assert os.stat(cart.tree / "a.mov").st_mtime_ns == times.st_mtime_ns
+    cart.mount()
+    assert cart.state("a.mov") == "stored"
+    assert os.stat(cart.mnt / "a.mov").st_mtime_ns == times.st_mtime_ns
+
+
 def test_a_tier_that_is_away_is_no_proof_of_loss(cart, tier):
     put(cart, "a.mov")
     cart.umount()
