@@ -14,8 +14,8 @@ from lib import Site  # noqa: E402  (the path comes first)
 def reachable(tmp_path_factory):
     """Tests that act as another user must get into the folders, which pytest makes private."""
     base = tmp_path_factory.getbasetemp()
-    for folder in (base, base.parent):
-        if folder.stat().st_uid == os.getuid() and "pytest" in folder.name:
+    for folder in (base, *base.parents):
+        if folder.stat().st_uid == os.getuid() and "pytest" in str(folder):
             folder.chmod(0o755)
 
 
