@@ -7,7 +7,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from lib import Site  # noqa: E402  (the path comes first)
+from lib import Site, run, tool  # noqa: E402  (the path comes first)
+
+HERE = pathlib.Path(__file__).parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,3 +59,14 @@ def plain(sites):
 def pair(sites, tier, cart):
     """A cart and an editorial site that joined it, both mounted."""
     return cart, sites("editorial", join=tier).mount()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The failing disk, built once."""
+    compiler = tool("cc") or tool("gcc") or tool("clang")
+    if not compiler:
+        pytest.skip("no C compiler")
+    path = tmp_path_factory.mktemp("fault") / "fault.so"
+    run(compiler, "-shared", "-fPIC", "-o", path, HERE / "fault.c", "-ldl")
+    return path

@@ -6,6 +6,7 @@
  *
  *   CALL ERRNO PATTERN     CALL: write, sync, read; ERRNO: a number; PATTERN: glob of the path
  *   flip 0 PATTERN         what is read has its first bit turned
+ *   nosync 1 PATTERN       fsync and fdatasync do nothing, and say that they did
  *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
  *
  * No file, no faults. Paths are those of /proc/self/fd.
@@ -139,6 +140,8 @@ int fsync(int fd)
 {
 	NEXT(fsync);
 	FAIL("sync", fd);
+	if (fault("nosync", fd))
+		return 0;
 	return next(fd);
 }
 
@@ -146,6 +149,8 @@ int fdatasync(int fd)
 {
 	NEXT(fdatasync);
 	FAIL("sync", fd);
+	if (fault("nosync", fd))
+		return 0;
 	return next(fd);
 }
 

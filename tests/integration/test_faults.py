@@ -2,25 +2,12 @@
 import contextlib
 import errno
 import os
-import pathlib
 
 import pytest
 
-from lib import BLOCK, Site, fsck, loop_image, pattern, run, tool, wait_for
+from lib import BLOCK, Site, fsck, loop_image, pattern, tool, wait_for
 
 MIB = 1 << 20
-HERE = pathlib.Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """The failing disk, built once."""
-    compiler = tool("cc") or tool("gcc") or tool("clang")
-    if not compiler:
-        pytest.skip("no C compiler")
-    path = tmp_path_factory.mktemp("fault") / "fault.so"
-    run(compiler, "-shared", "-fPIC", "-o", path, HERE / "fault.c", "-ldl")
-    return path
 
 
 @pytest.fixture
