@@ -148,7 +148,7 @@ struct queue_row {
 	int64_t due_ns; /* not before (settle delay, back-off) */
 	uint32_t attempts;
 	int error;   /* of the last attempt, negative errno */
-	bool poison; /* set aside: needs a person or a new generation */
+	bool poison; /* fails again and again: long pauses, after all others */
 };
 
 /* Put into the queue (or replace). The file's state becomes QUEUED if it was VERIFIED. */
@@ -163,7 +163,8 @@ int catalog_dequeue(struct catalog *catalog, uint64_t id, uint64_t generation, u
 
 /*
  * The next rows due at @now_ns for @tier, best first: by class, where every
- * QUEUE_AGEING_NS of waiting counts as one class. At most @max; returns the count.
+ * QUEUE_AGEING_NS of waiting counts as one class. Poison only when nothing else is due. At most
+ * @max; returns the count.
  */
 #define QUEUE_AGEING_NS (30ll * 60 * 1000000000)
 int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
@@ -171,6 +172,14 @@ int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
 
 /* When the next row falls due (INT64_MAX when none). */
 int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns);
+
+/*
+ * What failed is due at @now_ns, whatever pause it had; what never was tried at @settled_ns at the
+ * latest; nothing was queued later than @now_ns (the clock may have been ahead in an earlier run).
+ */
+enum hasten_flags { HASTEN_AFRESH = 1 << 0 /* as if it had not failed: nothing is poison now */ };
+int catalog_queue_hasten(struct catalog *catalog, int64_t now_ns, int64_t settled_ns,
+			 enum hasten_flags flags);
 
 int catalog_each_queued(struct catalog *catalog, int (*fn)(void *arg, const struct queue_row *row),
 			void *arg);

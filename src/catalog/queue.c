@@ -27,11 +27,16 @@ STATEMENT(sql_retry, "UPDATE queue SET attempts = attempts + 1, due_ns = ?3, err
 STATEMENT(sql_remove, "DELETE FROM queue WHERE id = ?1 AND tier = ?2 AND generation = ?3");
 STATEMENT(sql_any, "SELECT 1 FROM queue WHERE id = ?1 LIMIT 1");
 /* In the order of rank: most rows are due, so few are passed over. */
-STATEMENT(sql_next,
-	  "SELECT " QUEUE_COLUMNS " FROM queue INDEXED BY queue_rank WHERE tier = ?1 AND poison = 0"
-	  " AND due_ns <= ?2 ORDER BY rank, id LIMIT ?3");
-STATEMENT(sql_due, "SELECT due_ns FROM queue WHERE tier = ?1 AND poison = 0"
+STATEMENT(sql_next, "SELECT " QUEUE_COLUMNS
+		    " FROM queue INDEXED BY queue_rank WHERE tier = ?1 AND poison = ?4"
+		    " AND due_ns <= ?2 ORDER BY rank, id LIMIT ?3");
+STATEMENT(sql_due, "SELECT due_ns FROM queue WHERE tier = ?1 AND poison = ?2"
 		   " ORDER BY due_ns LIMIT 1");
+SCAN_STATEMENT(sql_hasten, "UPDATE queue SET due_ns = iif(attempts > 0, ?1, ?2)"
+			   " WHERE due_ns > iif(attempts > 0, ?1, ?2)");
+SCAN_STATEMENT(sql_hasten_rank, "UPDATE queue SET rank = rank - queued_ns + ?1, queued_ns = ?1"
+				" WHERE queued_ns > ?1");
+SCAN_STATEMENT(sql_afresh, "UPDATE queue SET attempts = 0, poison = 0 WHERE attempts > 0");
 STATEMENT(sql_page, "SELECT " QUEUE_COLUMNS " FROM queue WHERE (id, tier) > (?1, ?2)"
 		    " ORDER BY id, tier" PAGE_LIMIT);
 STATEMENT(sql_totals, "SELECT files, bytes, poison FROM queue_totals WHERE tier = ?1");
@@ -132,6 +137,45 @@ int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint64_t generatio
 	return step_submit(catalog, &queue->step, 0);
 }
 
+struct hasten_step {
+	struct step step;
+	int64_t now_ns, settled_ns;
+	enum hasten_flags flags;
+};
+
+static int apply_hasten(struct db *db, struct step *step)
+{
+	const struct hasten_step *hasten = (const struct hasten_step *)step;
+	struct query query = query_start(db, &sql_hasten);
+	int r;
+
+	query_int(&query, hasten->now_ns);
+	query_int(&query, hasten->settled_ns);
+	r = query_run(&query);
+	if (r < 0)
+		return r;
+	query = query_start(db, &sql_hasten_rank);
+	query_int(&query, hasten->now_ns);
+	r = query_run(&query);
+	if (r < 0 || !(hasten->flags & HASTEN_AFRESH))
+		return r;
+	query = query_start(db, &sql_afresh);
+	return query_run(&query);
+}
+
+int catalog_queue_hasten(struct catalog *catalog, int64_t now_ns, int64_t settled_ns,
+			 enum hasten_flags flags)
+{
+	struct hasten_step *hasten = step_new(sizeof(*hasten), apply_hasten);
+
+	if (!hasten)
+		return -ENOMEM;
+	hasten->now_ns = now_ns;
+	hasten->settled_ns = settled_ns;
+	hasten->flags = flags;
+	return step_submit(catalog, &hasten->step, 0);
+}
+
 /* 1 when any tier still waits for @id. */
 static int is_queued(struct db *db, uint64_t id)
 {
@@ -205,41 +249,61 @@ static int read_rows(struct query *query, struct queue_row *rows, size_t max)
 	return r < 0 ? r : (int)count;
 }
 
+static int read_next(struct db *db, uint32_t tier, int64_t now_ns, bool poison,
+		     struct queue_row *rows, size_t max)
+{
+	cleanup_query struct query query = query_start(db, &sql_next);
+
+	query_int(&query, tier);
+	query_int(&query, now_ns);
+	query_int(&query, (int64_t)max);
+	query_int(&query, poison);
+	return read_rows(&query, rows, max);
+}
+
 int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
 		       struct queue_row *ret_rows, size_t max)
 {
 	cleanup_reader struct db *db = NULL;
-	cleanup_query struct query query = { 0 };
 	int r;
 
 	if (max > INT32_MAX)
 		max = INT32_MAX;
 	r = reader_take(catalog, &db);
-	if (r < 0)
-		return r;
-	query = query_start(db, &sql_next);
-	query_int(&query, tier);
-	query_int(&query, now_ns);
-	query_int(&query, (int64_t)max);
-	return read_rows(&query, ret_rows, max);
+	if (r == 0)
+		r = read_next(db, tier, now_ns, false, ret_rows, max);
+	return r == 0 ? read_next(db, tier, now_ns, true, ret_rows, max) : r;
 }
 
-int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns)
+/* INT64_MAX: none. */
+static int read_due(struct db *db, uint32_t tier, bool poison, int64_t *ret_due_ns)
 {
-	cleanup_reader struct db *db = NULL;
-	cleanup_query struct query query = { 0 };
+	cleanup_query struct query query = query_start(db, &sql_due);
 	int r;
 
-	r = reader_take(catalog, &db);
-	if (r < 0)
-		return r;
-	query = query_start(db, &sql_due);
 	query_int(&query, tier);
+	query_int(&query, poison);
 	r = query_row(&query);
 	if (r < 0)
 		return r;
 	*ret_due_ns = r > 0 ? query_get_int(&query, 0) : INT64_MAX;
 	return 0;
+}
+
+int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns)
+{
+	cleanup_reader struct db *db = NULL;
+	int64_t due_ns, poison_ns;
+	int r;
+
+	r = reader_take(catalog, &db);
+	if (r == 0)
+		r = read_due(db, tier, false, &due_ns);
+	if (r == 0)
+		r = read_due(db, tier, true, &poison_ns);
+	if (r == 0)
+		*ret_due_ns = due_ns < poison_ns ? due_ns : poison_ns;
+	return r;
 }
 
 /* Rows after (@id, @tier). */

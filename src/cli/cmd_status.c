@@ -131,8 +131,17 @@ static void print_path_line(const char *what, const json_t *item)
 	cleanup_free char *path = json_path_value(json_object_get(item, "path"));
 	cleanup_free char *shown = path ? printable(path) : NULL;
 
-	(void)printf("  %s%s%s: %s (%s)\n", paint(PAINT_BAD), what, paint(PAINT_NONE),
+	int64_t next_ns = json_int_or(item, "next_try_ns", 0);
+	char when[32];
+
+	(void)printf("  %s%s%s: %s (%s)", paint(PAINT_BAD), what, paint(PAINT_NONE),
 		     shown ? shown : "?", json_string_or(item, "error", ""));
+	if (next_ns)
+		(void)printf("; failed %" PRId64 " times, tried again %s, or by mediafs resume",
+			     json_int_or(item, "attempts", 0),
+			     next_ns > realtime_ns() ? format_time(next_ns, when, sizeof(when))
+						     : "soon");
+	(void)putchar('\n');
 }
 
 static void print_list(const json_t *status, const char *key, const char *what)
@@ -168,6 +177,9 @@ static void print_sending(const json_t *status)
 	if (json_is_true(json_object_get(moving, "tier_down")))
 		(void)printf("  %sa tier is away%s: %s; tried again by itself\n", paint(PAINT_BAD),
 			     paint(PAINT_NONE), json_string_or(moving, "tier_error", ""));
+	if (json_is_true(json_object_get(moving, "aside")))
+		(void)printf("  %ssending slowly%s: cards are being written on the same disk\n",
+			     paint(PAINT_BUSY), paint(PAINT_NONE));
 	if (json_is_true(json_object_get(moving, "paused")))
 		(void)printf("  %spaused%s: nothing is sent until mediafs resume\n",
 			     paint(PAINT_BUSY), paint(PAINT_NONE));
@@ -189,6 +201,9 @@ static void print_rest(const json_t *status)
 			     format_bytes((uint64_t)limit, first, sizeof(first)),
 			     until ? " until " : "",
 			     until ? format_time(until, second, sizeof(second)) : "");
+	if (json_is_true(json_object_get(status, "scrub_aside")))
+		(void)printf("  %sthe scrub waits%s: cards are being written\n", paint(PAINT_BUSY),
+			     paint(PAINT_NONE));
 	disk = json_object_get(status, "disk");
 	(void)printf("  disk: %s free of %s\n",
 		     format_bytes((uint64_t)json_int_or(disk, "free", 0), first, sizeof(first)),

@@ -42,7 +42,8 @@ static void print_metrics(FILE *out, const struct request *request,
 	      status->totals.resident_bytes);
 	gauge(out, "queue_files", "Files waiting for a tier.", status->queue.files);
 	gauge(out, "queue_bytes", "Bytes waiting for a tier.", status->queue.bytes);
-	gauge(out, "queue_poison_files", "Files set aside for a person.", status->queue.poison);
+	gauge(out, "queue_poison_files", "Files set aside: they failed again and again.",
+	      status->queue.poison);
 	gauge(out, "disk_free_bytes", "Free on the store's file system.", status->disk_free);
 	gauge(out, "disk_total_bytes", "Size of the store's file system.", status->disk_total);
 	gauge(out, "conflicts", "Files that two sites changed.", status->conflicts);

@@ -55,6 +55,8 @@ struct found {
 	struct {
 		uint64_t id;
 		int error;
+		uint32_t attempts; /* of poison */
+		int64_t due_ns;
 	} * rows; /* owned */
 	size_t used, size;
 };
@@ -70,6 +72,7 @@ static int found_add(struct found *found, uint64_t id, int error)
 		found->rows = grown;
 		found->size = size;
 	}
+	memset(&found->rows[found->used], 0, sizeof(*found->rows));
 	found->rows[found->used].id = id;
 	found->rows[found->used++].error = error;
 	return 0;
@@ -83,7 +86,26 @@ static int add_damaged(void *arg, const char *name, const struct node_row *row)
 
 static int add_poison(void *arg, const struct queue_row *row)
 {
-	return row->poison ? found_add(arg, row->id, row->error) : 0;
+	struct found *found = arg;
+	int r = row->poison ? found_add(found, row->id, row->error) : 0;
+
+	if (row->poison && r == 0) {
+		found->rows[found->used - 1].attempts = row->attempts;
+		found->rows[found->used - 1].due_ns = row->due_ns;
+	}
+	return r;
+}
+
+static json_t *found_json(const struct found *found, size_t i, const char *path)
+{
+	json_t *item = json_pack("{s:o,s:s}", "path", json_path(path), "error",
+				 error_text(found->rows[i].error));
+
+	if (!item || !found->rows[i].attempts)
+		return item;
+	(void)json_object_set_new(item, "attempts", json_integer(found->rows[i].attempts));
+	(void)json_object_set_new(item, "next_try_ns", json_integer(found->rows[i].due_ns));
+	return item;
 }
 
 static int report_found(struct request *request, const char *key, const struct found *found,
@@ -100,9 +122,7 @@ static int report_found(struct request *request, const char *key, const struct f
 			return r;
 		if (r == 0 || !path_under(path, top) || count++ >= max)
 			continue;
-		if (json_array_append_new(list,
-					  json_pack("{s:o,s:s}", "path", json_path(path), "error",
-						    error_text(found->rows[i].error))) < 0)
+		if (json_array_append_new(list, found_json(found, i, path)) < 0)
 			return -ENOMEM;
 	}
 	if (ret_count)

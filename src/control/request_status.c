@@ -22,11 +22,11 @@
  *   resident_bytes of evicted and hydrating files
  *   announced      {files, bytes} that other sites have and no tier yet
  *   queue          {files, bytes, poison}, of the volume
- *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each
- *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, tier_down, tier_error,
- *                  next_try_ns}; receiving_rate, verify_backlog, verify_rate, eta_ns (-1 unknown);
- *                  only when mounted
- *   tiers          [{name, url}]; limit, pause
+ *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each; poison with attempts
+ *                  and next_try_ns
+ *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
+ *                  tier_error, next_try_ns}; scrub_aside, receiving_rate, verify_backlog,
+ * verify_rate, eta_ns (-1 unknown); only when mounted tiers          [{name, url}]; limit, pause
  *   disk           {free, total}; conflicts, unpublished, catalog_error
  */
 /* What is known without the daemon. */
@@ -136,13 +136,16 @@ static int add_moving(struct request *request, const struct volume_status *statu
 	if (!request->source->volume)
 		return 0;
 	moving = json_pack(
-		"{s:o,s:I,s:I,s:I,s:I,s:b,s:b,s:o,s:I}", "path", json_path(transfer->path), "bytes",
-		(json_int_t)transfer->path_bytes, "done_bytes", (json_int_t)transfer->path_done,
-		"rate", (json_int_t)transfer->rate, "sent_bytes", (json_int_t)transfer->sent_total,
-		"paused", transfer->paused, "tier_down", transfer->tier_down, "tier_error",
+		"{s:o,s:I,s:I,s:I,s:I,s:b,s:b,s:b,s:o,s:I}", "path", json_path(transfer->path),
+		"bytes", (json_int_t)transfer->path_bytes, "done_bytes",
+		(json_int_t)transfer->path_done, "rate", (json_int_t)transfer->rate, "sent_bytes",
+		(json_int_t)transfer->sent_total, "paused", transfer->paused, "aside",
+		transfer->aside, "tier_down", transfer->tier_down, "tier_error",
 		transfer->tier_down ? json_string(error_text(transfer->tier_error)) : json_null(),
 		"next_try_ns", (json_int_t)transfer->next_try_ns);
 	r = request_add(request, "moving", moving);
+	if (r == 0)
+		r = request_add(request, "scrub_aside", json_boolean(status->scrub_aside));
 	if (r == 0)
 		r = request_add(request, "receiving_rate",
 				json_integer((json_int_t)status->receiving_rate));

@@ -393,6 +393,19 @@ static int dir_space(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total)
 	return 0;
 }
 
+static int dir_device(struct tier *tier, dev_t *ret_device)
+{
+	cleanup_close int root_fd = dir_open_root(dir_of(tier));
+	struct stat st;
+
+	if (root_fd < 0)
+		return root_fd;
+	if (fstat(root_fd, &st) < 0)
+		return dir_error(-errno);
+	*ret_device = st.st_dev;
+	return 0;
+}
+
 const struct tier_backend dir_backend = {
 	.scheme = "file",
 	.open = dir_open,
@@ -406,4 +419,5 @@ const struct tier_backend dir_backend = {
 	.get_small = dir_get_small,
 	.list = dir_list,
 	.space = dir_space,
+	.device = dir_device,
 };

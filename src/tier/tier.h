@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "hash/blockmap.h"
 #include "hash/digest.h"
@@ -81,6 +82,9 @@ struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
 
 	/* Free and total bytes; -ENOTSUP when the tier cannot tell. */
 	int (*space)(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total);
+
+	/* The device of the file system that it is on. NULL: it is not on this machine. */
+	int (*device)(struct tier *tier, dev_t *ret_device);
 };
 
 struct tier {

@@ -7,11 +7,17 @@
 #include "store/residency.h"
 #include "transfer/rules.h"
 #include "transfer/transfer.h"
+#include "util/clock.h"
 #include "util/rate.h"
 #include "util/thread.h"
 
-/* A file is set aside after this many failures that were its own. */
+/*
+ * After this many failures that were its own a file is poison: named in status, tried after all
+ * others, and with pauses that grow from the first of these to the second.
+ */
 #define POISON_ATTEMPTS 8
+#define POISON_PAUSE_NS (15 * 60 * NS_PER_SEC)
+#define POISON_PAUSE_MAX_NS (6 * 3600 * NS_PER_SEC)
 
 struct lane {
 	/* Constant after transfer_new(). */
@@ -22,13 +28,15 @@ struct lane {
 	/* Only the lane's own thread (or the test that plays it). */
 	bool known;          /* its identity is in the catalog, and expected */
 	bool claimed;        /* seen to be ours since the start */
+	bool shares_disk;    /* with the store: it steps aside for what arrives there */
 	bool dirty;          /* the queue was changed through the catalog's queue of writes */
 	int64_t back_off_ns; /* the last pause, 0 after success */
 
 	/* Guarded by transfer->lock. */
 	uint64_t seen;       /* the last of transfer->wakes it looked at */
 	int condition;       /* 0, or why the whole tier takes nothing now */
-	int64_t next_try_ns; /* realtime; meaningful while condition is set */
+	int64_t next_try_ns; /* of transfer_now_ns(); meaningful while condition is set */
+	int64_t aside_ns;    /* monotonic: when it last stepped aside */
 	char path[512];
 	uint64_t path_bytes, path_done;
 };
@@ -40,6 +48,7 @@ struct transfer {
 	struct transfer_host host;
 	struct lane *lanes; /* owned */
 	size_t lane_count;
+	int64_t clock_ns; /* see transfer_now_ns() */
 
 	bool resumed; /* only the first lane's thread */
 
@@ -52,6 +61,7 @@ struct transfer {
 	struct cond changed;
 	bool stopping;
 	bool paused;
+	bool hasten; /* what failed is to be tried at once */
 	uint64_t wakes;
 	int64_t requeue_ns;  /* monotonic: when files left out so far are looked at again */
 	struct rules *rules; /* owned */
@@ -61,8 +71,18 @@ struct transfer {
 enum lane_next { LANE_AGAIN, LANE_SLEEP };
 
 /*
+ * The clock of everything that waits: the time of day when the volume was opened, and from then on
+ * it only runs. Who sets the machine's clock neither stalls the queue nor makes it storm; what an
+ * earlier run has left in it under another clock, catalog_queue_hasten() puts right.
+ */
+static inline int64_t transfer_now_ns(const struct transfer *transfer)
+{
+	return monotonic_ns() + transfer->clock_ns;
+}
+
+/*
  * One step of @lane: the next file, or a look at the tier. LANE_SLEEP with *ret_until_ns
- * (realtime) when there is nothing to do before.
+ * (transfer_now_ns()) when there is nothing to do before.
  */
 enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns);
 
@@ -102,15 +122,22 @@ int lane_send(struct lane *lane, const struct queue_row *row);
  */
 int transfer_requeue(struct transfer *transfer);
 
+/* catalog_queue_hasten() by our clock. */
+int transfer_hasten(struct transfer *transfer, enum hasten_flags flags);
+
 /* What was on its way when the daemon ended is queued again. */
 int transfer_resume(struct transfer *transfer);
 
-/* As transfer_file_verified(), to be sent when @due_ns (realtime) comes. 1 queued, 0 ignored. */
+/* As transfer_file_verified(), to be sent when @due_ns (transfer_now_ns()) comes. 1 queued, 0
+ * ignored. */
 int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, uint64_t generation,
 		     const char *path, uint64_t size, int64_t due_ns);
 
 /* Wake the lanes without haste: a tier that is away keeps its pause. */
 void transfer_nudge(struct transfer *transfer);
+
+/* While bytes arrive on the disk that the tier is on: wait, but not so long that nothing moves. */
+void lane_step_aside(struct lane *lane);
 
 /* Wait while paused (uploads only), then for the rate. -ECANCELED when stopping. */
 int transfer_take(struct transfer *transfer, uint64_t bytes);

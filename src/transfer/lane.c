@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "transfer/internal.h"
 #include "util/cleanup.h"
-#include "util/clock.h"
+#include "util/disk.h"
 #include "util/error.h"
 #include "util/log.h"
 
@@ -22,6 +23,10 @@
 
 /* How long to do nothing when nobody knows better: a wake ends it. */
 #define IDLE_NS (3600 * NS_PER_SEC)
+
+/* While bytes arrive on its disk a lane waits this long at most with each piece (a block). */
+#define ASIDE_MOST_NS (1 * NS_PER_SEC)
+#define ASIDE_LOOK_NS (50 * NS_PER_MS)
 
 bool error_is_of_tier(int error)
 {
@@ -99,7 +104,7 @@ void lane_set_condition(struct lane *lane, int error)
 	mutex_lock(&transfer->lock);
 	before = lane->condition;
 	lane->condition = error;
-	lane->next_try_ns = error ? realtime_ns() + pause_ns : 0;
+	lane->next_try_ns = error ? transfer_now_ns(transfer) + pause_ns : 0;
 	mutex_unlock(&transfer->lock);
 	if (error && error != before)
 		log_warning("tier %s %s: what is to go there waits", name, condition_text(error));
@@ -116,7 +121,7 @@ void lane_note_down(struct lane *lane)
 	new_to_us = lane->condition == 0;
 	if (new_to_us) {
 		lane->condition = -EHOSTDOWN;
-		lane->next_try_ns = realtime_ns() + BACK_OFF_NS;
+		lane->next_try_ns = transfer_now_ns(transfer) + BACK_OFF_NS;
 		transfer->wakes++;
 		cond_broadcast(&transfer->changed);
 	}
@@ -165,13 +170,44 @@ static int claim_first(struct lane *lane)
 	return r;
 }
 
+/* Asked each time that it is there: another disk may be mounted now. */
+static bool is_on_our_disk(struct lane *lane)
+{
+	struct tier *tier = lane->tier.tier;
+	struct stat st;
+	dev_t device;
+
+	return tier->backend->device && tier->backend->device(tier, &device) == 0 &&
+	       fstat(lane->transfer->store->root_fd, &st) == 0 && disk_same(device, st.st_dev);
+}
+
 int lane_claim(struct lane *lane)
 {
 	struct tier *tier = lane->tier.tier;
 	int r = lane->known ? tier->backend->probe(tier) : claim_first(lane);
 
 	lane->claimed |= r == 0;
+	if (r == 0)
+		lane->shares_disk = is_on_our_disk(lane);
 	return r;
+}
+
+void lane_step_aside(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	int64_t until_ns = monotonic_ns() + ASIDE_MOST_NS;
+
+	while (lane->shares_disk && transfer->host.is_busy(transfer->host.arg)) {
+		int64_t now_ns = monotonic_ns();
+		int64_t look_ns = now_ns + ASIDE_LOOK_NS;
+
+		scoped_lock(&transfer->lock);
+		if (transfer->stopping || now_ns >= until_ns)
+			return;
+		lane->aside_ns = now_ns;
+		(void)cond_wait_until(&transfer->changed, &transfer->lock,
+				      look_ns < until_ns ? look_ns : until_ns);
+	}
 }
 
 static bool fits(struct lane *lane, uint64_t size)
@@ -198,7 +234,8 @@ static int pick(struct lane *lane, struct queue_row *ret_row, bool *ret_first)
 			return r;
 		lane->dirty = false;
 	}
-	count = catalog_queue_next(catalog, lane->tier.id, realtime_ns(), rows, PICK_ROWS);
+	count = catalog_queue_next(catalog, lane->tier.id, transfer_now_ns(lane->transfer), rows,
+				   PICK_ROWS);
 	for (int i = 0; i < count; i++) {
 		if (!fits(lane, rows[i].size))
 			continue;
@@ -211,7 +248,7 @@ static int pick(struct lane *lane, struct queue_row *ret_row, bool *ret_first)
 
 /* What other threads told since the last step. */
 struct look {
-	bool paused, requeue;
+	bool paused, requeue, hasten;
 	int condition;
 	int64_t next_try_ns;
 };
@@ -229,12 +266,15 @@ static struct look look_around(struct lane *lane)
 	look.condition = lane->condition;
 	look.next_try_ns = lane->next_try_ns;
 	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;
-	if (look.requeue)
+	look.hasten = look.requeue && transfer->hasten;
+	if (look.requeue) {
 		transfer->requeue_ns = monotonic_ns() + REQUEUE_NS;
+		transfer->hasten = false;
+	}
 	return look;
 }
 
-static void requeue(struct lane *lane)
+static void requeue(struct lane *lane, bool hasten)
 {
 	struct transfer *transfer = lane->transfer;
 	int r = 0;
@@ -242,6 +282,8 @@ static void requeue(struct lane *lane)
 	if (!transfer->resumed)
 		r = transfer_resume(transfer);
 	transfer->resumed = r == 0;
+	if (r == 0 && hasten)
+		r = transfer_hasten(transfer, 0);
 	if (r == 0)
 		r = transfer_requeue(transfer);
 	if (r < 0 && r != -ECANCELED)
@@ -260,8 +302,8 @@ static int send_next(struct lane *lane, int condition, int64_t *ret_until_ns)
 		return r;
 	if (r == 0) {
 		r = catalog_queue_due(lane->transfer->catalog, lane->tier.id, ret_until_ns);
-		if (r == 0 && *ret_until_ns > realtime_ns() + IDLE_NS)
-			*ret_until_ns = realtime_ns() + IDLE_NS;
+		if (r == 0 && *ret_until_ns > transfer_now_ns(lane->transfer) + IDLE_NS)
+			*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
 		return r;
 	}
 	r = lane_send(lane, &row);
@@ -277,10 +319,10 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 	struct look look = look_around(lane);
 	int r = 0;
 
-	*ret_until_ns = realtime_ns() + IDLE_NS;
+	*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
 	if (look.requeue)
-		requeue(lane);
-	if (look.condition && realtime_ns() < look.next_try_ns) {
+		requeue(lane, look.hasten);
+	if (look.condition && transfer_now_ns(lane->transfer) < look.next_try_ns) {
 		*ret_until_ns = look.next_try_ns;
 		return LANE_SLEEP;
 	}
@@ -300,6 +342,7 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 	if (r != -ECANCELED)
 		lane_set_condition(lane, r);
 	scoped_lock(&lane->transfer->lock);
-	*ret_until_ns = r == -ECANCELED ? realtime_ns() + IDLE_NS : lane->next_try_ns;
+	*ret_until_ns =
+		r == -ECANCELED ? transfer_now_ns(lane->transfer) + IDLE_NS : lane->next_try_ns;
 	return LANE_SLEEP;
 }

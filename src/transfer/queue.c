@@ -19,7 +19,7 @@ int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, 
 		.generation = generation,
 		.tier = lane->tier.id,
 		.size = size,
-		.queued_ns = realtime_ns(),
+		.queued_ns = transfer_now_ns(transfer),
 		.due_ns = due_ns,
 	};
 	int r;
@@ -35,10 +35,19 @@ int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, 
 	return r < 0 ? r : 1;
 }
 
+/* When a file that became what it is at @state_ns (by the clock of the machine) has settled. */
+static int64_t settled_ns(struct transfer *transfer, int64_t state_ns)
+{
+	int64_t now_ns = transfer_now_ns(transfer);
+
+	return (state_ns < now_ns ? state_ns : now_ns) +
+	       transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+}
+
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size)
 {
-	int64_t due_ns = realtime_ns() + transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+	int64_t due_ns = settled_ns(transfer, INT64_MAX);
 
 	for (size_t i = 0; i < transfer->lane_count; i++) {
 		int r = transfer_enqueue(transfer, &transfer->lanes[i], id, generation, path, size,
@@ -113,7 +122,6 @@ static int each_file(struct transfer *transfer, unsigned states, requeue_fn fn, 
 /* Verified and in no queue: unless a rule keeps it here, it goes into every one. */
 static int requeue_verified(struct transfer *transfer, void *arg, const struct node_row *row)
 {
-	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
 	cleanup_free char *path = NULL;
 	int r = catalog_path_of(transfer->catalog, row->id, &path);
 
@@ -122,7 +130,7 @@ static int requeue_verified(struct transfer *transfer, void *arg, const struct n
 		return r;
 	for (size_t i = 0; r >= 0 && i < transfer->lane_count; i++)
 		r = transfer_enqueue(transfer, &transfer->lanes[i], row->id, row->generation, path,
-				     row->size, row->state_ns + settle_ns);
+				     row->size, settled_ns(transfer, row->state_ns));
 	return r;
 }
 
@@ -136,7 +144,6 @@ static int requeue_uploading(struct transfer *transfer, void *arg, const struct 
 /* For a tier that never had them all: what has no copy there. */
 static int fill_lane(struct transfer *transfer, void *arg, const struct node_row *row)
 {
-	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
 	struct lane *lane = arg;
 	cleanup_free char *path = NULL;
 	int r;
@@ -147,7 +154,7 @@ static int fill_lane(struct transfer *transfer, void *arg, const struct node_row
 	if (r <= 0)
 		return r;
 	return transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
-				row->state_ns + settle_ns);
+				settled_ns(transfer, row->state_ns));
 }
 
 static int fill_new_lanes(struct transfer *transfer)
@@ -237,6 +244,12 @@ static int forget_orphans(struct transfer *transfer)
 			r = catalog_barrier(transfer->catalog);
 	} while (r == 0 && orphans->count == PAGE_FILES);
 	return r;
+}
+
+int transfer_hasten(struct transfer *transfer, enum hasten_flags flags)
+{
+	return catalog_queue_hasten(transfer->catalog, transfer_now_ns(transfer),
+				    settled_ns(transfer, INT64_MAX), flags);
 }
 
 int transfer_resume(struct transfer *transfer)

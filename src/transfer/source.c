@@ -194,6 +194,7 @@ int source_pace(void *arg, uint64_t bytes)
 	struct transfer *transfer = lane->transfer;
 	int r;
 
+	lane_step_aside(lane);
 	r = transfer_take(transfer, bytes);
 	if (r < 0) {
 		source->error = r;

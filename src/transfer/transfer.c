@@ -12,8 +12,8 @@
 #include "util/error.h"
 #include "util/log.h"
 
-/* A wait looks at the clock at least this often: the clock may be set meanwhile. */
-#define WAIT_MAX_NS (30 * NS_PER_SEC)
+/* How long ago a lane that steps aside again and again may have done so last. */
+#define ASIDE_SHOWN_NS (2 * NS_PER_SEC)
 
 /* After a rename, files that were left out are looked at this soon, however many renames follow. */
 #define RENAMED_NS (2 * NS_PER_SEC)
@@ -73,6 +73,8 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	transfer->catalog = catalog;
 	transfer->store = store;
 	transfer->host = *host;
+	transfer->clock_ns = realtime_ns() - monotonic_ns();
+	transfer->hasten = true;
 	mutex_init(&transfer->lock, 50);
 	cond_init(&transfer->changed);
 	limit = (uint64_t)host->setting(host->arg, SETTING_LIMIT);
@@ -97,16 +99,15 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	return 0;
 }
 
-/* Sleep until @until_ns (realtime) or until something happened that the lane has not seen. */
+/* Sleep until @until_ns (transfer_now_ns()) or until something happened that the lane has not seen.
+ */
 static void wait_until(struct lane *lane, int64_t until_ns)
 {
 	struct transfer *transfer = lane->transfer;
-	int64_t wait = until_ns - realtime_ns();
+	int64_t wait = until_ns - transfer_now_ns(transfer);
 
 	if (wait <= 0)
 		return;
-	if (wait > WAIT_MAX_NS)
-		wait = WAIT_MAX_NS;
 	scoped_lock(&transfer->lock);
 	if (lane == transfer->lanes && wait > transfer->requeue_ns - monotonic_ns())
 		wait = transfer->requeue_ns - monotonic_ns();
@@ -227,12 +228,25 @@ void transfer_wake(struct transfer *transfer)
 		transfer->rules = rules;
 	transfer->paused = paused;
 	transfer->requeue_ns = 0;
+	transfer->hasten = true;
 	for (size_t i = 0; i < transfer->lane_count; i++)
 		transfer->lanes[i].next_try_ns = 0;
 	transfer->wakes++;
 	cond_broadcast(&transfer->changed);
 	mutex_unlock(&transfer->lock);
 	rules_free(old);
+}
+
+void transfer_retry(struct transfer *transfer)
+{
+	int r = transfer_hasten(transfer, HASTEN_AFRESH);
+
+	/* Who looks right after this sees it. */
+	if (r == 0)
+		r = catalog_barrier(transfer->catalog);
+	if (r < 0)
+		log_warning_errno(r, "what was set aside stays so for now");
+	transfer_wake(transfer);
 }
 
 bool transfer_excludes(struct transfer *transfer, const char *path)
@@ -286,6 +300,8 @@ void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_
 		.sent_total = meter_total(&transfer->meter),
 	};
 
+	int64_t now_ns = monotonic_ns();
+
 	scoped_lock(&transfer->lock);
 	status.paused = transfer->paused;
 	for (size_t i = 0; i < transfer->lane_count; i++) {
@@ -296,10 +312,12 @@ void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_
 			status.path_bytes = lane->path_bytes;
 			status.path_done = lane->path_done;
 		}
+		status.aside |= lane->path[0] && now_ns - lane->aside_ns < ASIDE_SHOWN_NS;
 		if (lane->condition && !status.tier_down) {
 			status.tier_down = true;
 			status.tier_error = lane->condition;
-			status.next_try_ns = lane->next_try_ns;
+			status.next_try_ns =
+				lane->next_try_ns - transfer_now_ns(transfer) + realtime_ns();
 		}
 	}
 	*ret_status = status;

@@ -24,7 +24,7 @@ struct transfer_host {
 	 * catalog. */
 	void (*stored)(void *arg, uint64_t id, uint64_t generation);
 	void (*damaged)(void *arg, uint64_t id, uint64_t generation, uint64_t block);
-	/* Bytes are being received right now: background work may step aside. */
+	/* Bytes are being received right now: background work steps aside. */
 	bool (*is_busy)(void *arg);
 	/* Current value of a setting. */
 	int64_t (*setting)(void *arg, enum setting setting);
@@ -53,8 +53,11 @@ int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t gene
 /* A name changed: a file that a rule kept here may have to be sent now. Cheap. */
 void transfer_renamed(struct transfer *transfer);
 
-/* Settings changed, a tier may be back: look at everything again now. */
+/* Settings changed, a tier may be back: look at everything again now, and try what failed. */
 void transfer_wake(struct transfer *transfer);
+
+/* The same when a person says so: nothing counts as poison from now on. */
+void transfer_retry(struct transfer *transfer);
 
 /*
  * Read [@offset, @offset + @length) of @content from the best good copy into @buffer.
@@ -79,6 +82,7 @@ struct transfer_status {
 	uint64_t rate; /* bytes/s, over the last seconds */
 	uint64_t sent_total;
 	bool paused;
+	bool aside;          /* slow: bytes arrive on the same disk, and go first */
 	bool tier_down;      /* any */
 	int tier_error;      /* of the tier that is down */
 	int64_t next_try_ns; /* realtime, 0 = none */

@@ -280,24 +280,37 @@ static int found_damaged(struct job *job, uint64_t block)
 	return drop(job->lane, row);
 }
 
-/* It failed for a reason of its own: later again, after POISON_ATTEMPTS never by itself. */
+/* How long to wait after the failure number @attempts, from 1 on. */
+static int64_t pause_after(struct transfer *transfer, uint32_t attempts, int error, bool poison)
+{
+	int64_t first = error == -ESTALE ? MOVED_NS : FILE_BACK_OFF_NS;
+	int64_t most = transfer->host.setting(transfer->host.arg, SETTING_RETRY_MAX);
+	uint32_t doublings = attempts - 1;
+	int64_t pause_ns;
+
+	if (poison) {
+		first = POISON_PAUSE_NS;
+		most = POISON_PAUSE_MAX_NS;
+		doublings = attempts - POISON_ATTEMPTS;
+	}
+	pause_ns = first << (doublings < 20 ? doublings : 20);
+	return pause_ns < most ? pause_ns : most;
+}
+
+/* It failed for a reason of its own: later again, for ever; who fails often waits long. */
 static int try_later(struct job *job, int error)
 {
 	struct transfer *transfer = job->lane->transfer;
 	const struct queue_row *row = job->row;
-	int64_t most = transfer->host.setting(transfer->host.arg, SETTING_RETRY_MAX);
-	int64_t first = error == -ESTALE ? MOVED_NS : FILE_BACK_OFF_NS;
-	int64_t pause = first << (row->attempts < 20 ? row->attempts : 20);
 	bool poison = row->attempts + 1 >= POISON_ATTEMPTS && error != -ESTALE &&
 		      !error_is_of_tier(error);
 	const char *path = job->path ? job->path : "?";
 
-	if (pause > most)
-		pause = most;
 	set_state(job, FILE_QUEUED);
-	if (poison) {
-		log_error("%s: cannot be sent to tier %s, set aside after %u attempts: %s", path,
-			  job->lane->tier.tier->name, row->attempts + 1, error_text(error));
+	if (poison && !row->poison) {
+		log_error("%s: cannot be sent to tier %s, set aside after %u attempts, tried again "
+			  "now and then: %s",
+			  path, job->lane->tier.tier->name, row->attempts + 1, error_text(error));
 		transfer_event(transfer, "poison", path, &job->content.digest, "tier %s: %s",
 			       job->lane->tier.tier->name, error_text(error));
 	} else if (error != -ESTALE) {
@@ -305,7 +318,9 @@ static int try_later(struct job *job, int error)
 			 job->lane->tier.tier->name, row->attempts + 1, error_text(error));
 	}
 	return catalog_queue_retry(transfer->catalog, row->id, row->generation, row->tier,
-				   realtime_ns() + pause, error, poison);
+				   transfer_now_ns(transfer) +
+					   pause_after(transfer, row->attempts + 1, error, poison),
+				   error, poison);
 }
 
 static void show(struct lane *lane, const struct job *job)

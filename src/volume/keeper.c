@@ -43,6 +43,7 @@ struct keeper {
 	/* What keeper_admit() believes; racing looks do no harm. */
 	_Atomic int64_t looked_ns;
 	_Atomic int64_t room; /* bytes above the reserve */
+	atomic_bool aside;    /* the scrub waits for what arrives */
 
 	struct mutex lock; /* rank 42; guards the rest */
 	struct cond changed;
@@ -253,10 +254,15 @@ static int pace_scrub(void *arg, uint64_t bytes)
 {
 	struct keeper *keeper = arg;
 
-	while (!is_stopping(keeper) && volume_is_receiving(keeper->volume))
+	bool busy = volume_is_receiving(keeper->volume);
+
+	atomic_store(&keeper->aside, busy);
+	if (busy)
 		sleep_for(keeper, BUSY_NS, NULL);
 	if (is_stopping(keeper))
 		return -ECANCELED;
+	if (busy)
+		return -EAGAIN;
 	return bucket_take(&keeper->verify_rate, bytes);
 }
 
@@ -271,6 +277,7 @@ static int scrub_some(struct keeper *keeper, int64_t interval_ns)
 	for (int i = 0; i < count && !is_stopping(keeper); i++) {
 		int r = scrub_file(volume, ids[i], pace_scrub, keeper);
 
+		atomic_store(&keeper->aside, false);
 		if (r == 0 || r == -EBADMSG || r == -EIO)
 			dealt_with++;
 		else if (r != -ECANCELED && r != -ESTALE && r != -EBUSY)
@@ -298,6 +305,11 @@ static void *scrubber_body(void *arg)
 				  &seen);
 	}
 	return NULL;
+}
+
+bool keeper_steps_aside(struct keeper *keeper)
+{
+	return atomic_load(&keeper->aside);
 }
 
 int keeper_start(struct keeper *keeper)

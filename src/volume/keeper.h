@@ -21,13 +21,17 @@ uint64_t keeper_reserve(struct volume *volume, uint64_t total_bytes);
  */
 int keeper_admit(struct keeper *keeper, uint64_t bytes);
 
+/* A file is being scrubbed, and that waits for bytes that arrive. */
+bool keeper_steps_aside(struct keeper *keeper);
+
 /* Settings or pins changed: look now. */
 void keeper_wake(struct keeper *keeper);
 
 /*
  * Read what is here of @id from the medium and compare it with what was verified. @pace as in
- * readback. 0 it matches, or there is nothing to check now; -EBADMSG or -EIO: it is damaged
- * now, which was logged and told; -ESTALE it was written meanwhile; -EBUSY, -ECANCELED.
+ * readback, and -EAGAIN: ask again, unless the file was written meanwhile. 0 it matches, or there
+ * is nothing to check now; -EBADMSG or -EIO: it is damaged now, which was logged and told; -ESTALE
+ * it was written meanwhile; -EBUSY, -ECANCELED.
  */
 int scrub_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64_t bytes),
 	       void *arg);

@@ -110,6 +110,7 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 		return r;
 	status.pending_publish = counts.unpublished + counts.outbox;
 	status.conflicts = counts.conflicts;
+	status.scrub_aside = keeper_steps_aside(volume->keeper);
 	status.catalog_error = catalog_error(volume->catalog);
 	status.read_only = volume->flags & VOLUME_READ_ONLY;
 	*ret_status = status;
@@ -129,7 +130,11 @@ int volume_set_setting(struct volume *volume, const char *key, const char *value
 		r = settings_save(volume->settings, volume->store->path);
 	mutex_unlock(&volume->settings_lock);
 	if (r == 0) {
-		transfer_wake(volume->transfer);
+		/* "resume" is how a person says that a cause was done away with. */
+		if (strcmp(key, "transfer.pause") == 0)
+			transfer_retry(volume->transfer);
+		else
+			transfer_wake(volume->transfer);
 		keeper_wake(volume->keeper);
 	}
 	return r;

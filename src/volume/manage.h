@@ -22,6 +22,7 @@ struct volume_status {
 	int64_t uploaded_eta_ns; /* duration, -1 unknown */
 	int catalog_error;
 	bool read_only;
+	bool scrub_aside; /* the scrub waits for bytes that arrive */
 };
 int volume_get_status(struct volume *volume, struct volume_status *ret_status);
 

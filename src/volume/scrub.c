@@ -48,8 +48,13 @@ static bool was_changed(struct scrub *scrub)
 static int keep_pace(void *arg, uint64_t bytes)
 {
 	struct scrub *scrub = arg;
+	int r;
 
-	return was_changed(scrub) ? 1 : scrub->pace(scrub->arg, bytes);
+	/* Whoever writes to this very file waits for nothing, least of all for others who write. */
+	do
+		r = was_changed(scrub) ? 1 : scrub->pace(scrub->arg, bytes);
+	while (r == -EAGAIN);
+	return r;
 }
 
 /* Which blocks are here now; they stay while `verifying` is set, for nothing evicts then. */

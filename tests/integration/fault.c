@@ -8,6 +8,7 @@
  *   flip 0 PATTERN         what is read has its first bit turned
  *   nosync 1 PATTERN       fsync and fdatasync do nothing, and say that they did
  *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
+ *   clock SECONDS *        the time of day is off by so much (may be negative)
  *
  * No file, no faults. Paths are those of /proc/self/fd.
  */
@@ -23,6 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The whole table, with plain system calls: none of ours is called again. */
@@ -177,4 +179,13 @@ int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsign
 		return -1;
 	}
 	return (int)syscall(SYS_renameat2, old_dir, old, new_dir, new, flags);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int r = (int)syscall(SYS_clock_gettime, clock, time);
+
+	if (r == 0 && clock == CLOCK_REALTIME && getenv("MEDIAFS_FAULT"))
+		time->tv_sec += fault_for_path("clock", "");
+	return r;
 }

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import os
+import time
 
 import pytest
 
@@ -146,11 +147,46 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_go_on(failing, t
     wait_for(lambda: failing.status()["queue"]["poison"] == 1, "the file to be set aside")
     assert [event["path"] for event in events(failing, "poison")] == ["bad.mov"]
     assert not (tier / "bad.mov").exists()
+    # It has a name, and a time at which it is tried again.
+    poison = failing.status()["poison"]
+    assert [item["path"] for item in poison] == ["bad.mov"]
+    assert poison[0]["attempts"] >= 8 and poison[0]["next_try_ns"] > time.time_ns()
+    assert "set aside: bad.mov" in failing.cmd("status", check=False).stdout
+    # A person says so: it starts afresh, in vain.
+    failing.cmd("resume")
+    wait_for(lambda: len(events(failing, "poison")) == 2, "another row of attempts")
     # A new version of it starts afresh.
     failing.fault()
     assert write(failing.mnt / "bad.mov", pattern(MIB, 5)) == 0
     failing.wait("bad.mov")
     assert failing.status()["queue"]["poison"] == 0
+
+
+def test_what_was_set_aside_is_sent_when_its_cause_went_and_a_person_says_so(failing, tier):
+    failing.set("transfer.retry_max", "100ms")
+    failing.fault(f"write {errno.EPERM} */.mediafs/v1/tmp/part-*")
+    data = pattern(MIB)
+    assert write(failing.mnt / "bad.mov", data) == 0
+    wait_for(lambda: failing.status()["queue"]["poison"] == 1, "the file to be set aside")
+    failing.fault()
+    failing.cmd("resume")
+    failing.wait("bad.mov")
+    assert (tier / "bad.mov").read_bytes() == data
+
+
+@pytest.mark.parametrize("seconds", [-86400, 86400])
+def test_a_clock_that_is_set_stalls_nothing(failing, tier, tmp_path, seconds):
+    tier.rename(tmp_path / "away")
+    assert write(failing.mnt / "clip.mov", pattern(MIB)) == 0
+    wait_for(lambda: failing.status()["moving"]["tier_down"], "the tier to be away")
+    failing.set("ingest.settle", "1s")
+    assert write(failing.mnt / "settling.mov", pattern(MIB, 2)) == 0
+    failing.wait_state("settling.mov", "queued")
+    failing.fault(f"clock {seconds} *")
+    (tmp_path / "away").rename(tier)
+    failing.wait("", timeout=20)
+    assert write(failing.mnt / "after.mov", pattern(MIB, 3)) == 0
+    failing.wait("", timeout=20)
 
 
 def test_a_tier_without_noreplace(failing, tier):

@@ -1,8 +1,10 @@
 """The place for copies is full, gone, pulled out, read-only, slow, lies, comes back."""
+import contextlib
 import fcntl
 import json
 import os
 import struct
+import threading
 import time
 
 import pytest
@@ -218,6 +220,48 @@ def test_pause_and_resume(cart, tier):
     assert not (tier / "clip.mov").exists()
     cart.cmd("resume")
     cart.wait("clip.mov")
+
+
+@contextlib.contextmanager
+def card_being_written(site):
+    """Bytes arrive all the time."""
+    done = threading.Event()
+
+    def write():
+        with open(site.mnt / "card.mov", "wb", buffering=0) as card:
+            while not done.wait(0.02):
+                card.write(bytes(1 << 16))
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_uploads_and_scrub_step_aside_while_cards_are_written(cart):
+    data = pattern(3 * BLOCK)
+    (cart.mnt / "evicted.mov").write_bytes(data)
+    (cart.mnt / "scrubbed.mov").write_bytes(pattern(MIB, 2))
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "evicted.mov")
+    cart.cmd("pause")
+    (cart.mnt / "clip.mov").write_bytes(pattern(10 * BLOCK, 3))
+    cart.wait_state("clip.mov", "queued")
+    with card_being_written(cart):
+        cart.set("ingest.scrub_interval", "1s")
+        cart.cmd("resume")
+        wait_for(lambda: cart.status()["moving"]["aside"], "the upload to step aside")
+        assert "sending slowly" in cart.cmd("status").stdout
+        # Who reads does not.
+        assert (cart.mnt / "evicted.mov").read_bytes() == data
+        assert cart.state("clip.mov") == "uploading"
+        wait_for(lambda: cart.status()["scrub_aside"], "the scrub to step aside")
+        cart.set("ingest.scrub_interval", "0")
+    cart.wait()
+    assert not cart.status()["moving"]["aside"]
+    wait_for(lambda: not cart.status()["scrub_aside"], "the scrub to end")
 
 
 def test_a_limit_holds_and_is_lifted_at_once(sites, tier):

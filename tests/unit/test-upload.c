@@ -6,21 +6,6 @@
 
 #define MB (1u << 20)
 
-static const char *one(const struct bench *bench, const char *key)
-{
-	char path[4200];
-
-	(void)snprintf(path, sizeof(path), "one/%s", key);
-	return scratch_file(bench->dir, path);
-}
-
-static void queue_file(struct bench *bench, uint64_t id, const char *path)
-{
-	struct node_row row = node_of(bench, id);
-
-	check_int(transfer_file_verified(bench->transfer, id, row.generation, path, row.size), 0);
-}
-
 static struct copy_row copy_of(struct bench *bench, uint64_t id, uint32_t tier)
 {
 	struct copy_row *rows = NULL, found = { 0 };
@@ -288,36 +273,6 @@ TEST(a_file_that_is_not_where_the_catalog_has_it_holds_up_nobody)
 	check_int(catalog_queue_totals(bench->catalog, bench->lane->tier.id, &totals), 0);
 	check_int(totals.files, 1);
 	check_int(totals.poison, 0);
-}
-
-TEST(eight_failures_of_its_own_set_a_file_aside_and_the_others_go_on)
-{
-	cleanup_bench struct bench *bench = bench_new(1);
-	struct queue_totals totals;
-	char hex[DIGEST_HEX_SIZE], name[64];
-	uint64_t bad, good;
-
-	bench->values[SETTING_RETRY_MAX] = 0;
-	(void)run_lane(bench->lane);
-	bad = add_file(bench, "bad.mov", 100, 1);
-	{
-		cleanup_content struct content_row content = content_of(bench, bad);
-
-		digest_hex(&content.digest, hex);
-	}
-	for (int digits = 0; digits <= 32; digits += digits ? 24 : 8) { /* every name is taken */
-		(void)snprintf(name, sizeof(name), "bad%s%.*s.mov", digits ? "~" : "", digits, hex);
-		check_int(mkdir(one(bench, name), 0777), 0);
-	}
-	good = add_file(bench, "good.mov", 100, 2);
-	queue_file(bench, bad, "bad.mov");
-	queue_file(bench, good, "good.mov");
-	(void)run_lane(bench->lane);
-	check_int(catalog_queue_totals(bench->catalog, bench->lane->tier.id, &totals), 0);
-	check_int(totals.poison, 1);
-	check_int(events_of(bench, "poison"), 1);
-	check_int(state_of(bench, bad), FILE_QUEUED);
-	check_int(state_of(bench, good), FILE_STORED);
 }
 
 TEST(classes_go_in_their_order)

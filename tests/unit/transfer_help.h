@@ -22,6 +22,7 @@ struct bench {
 	int64_t values[SETTING_COUNT];
 	const char *ignore; /* NULL: built-in */
 	uint64_t stored, damaged, damaged_block;
+	unsigned busy; /* bytes arrive: so often is_busy() says yes */
 };
 
 static inline void bench_stored(void *arg, uint64_t id, uint64_t generation)
@@ -41,8 +42,12 @@ static inline void bench_damaged(void *arg, uint64_t id, uint64_t generation, ui
 
 static inline bool bench_busy(void *arg)
 {
-	(void)arg;
-	return false;
+	struct bench *bench = arg;
+
+	if (bench->busy == 0)
+		return false;
+	bench->busy--;
+	return true;
 }
 
 static inline int64_t bench_setting(void *arg, enum setting setting)
@@ -210,7 +215,7 @@ static inline struct node_row node_of(struct bench *bench, uint64_t id)
 	return row;
 }
 
-/* Steps of the lane until it would sleep; when it would wake (realtime). */
+/* Steps of the lane until it would sleep; when it would wake (transfer_now_ns()). */
 static inline int64_t run_lane(struct lane *lane)
 {
 	int64_t until_ns = 0;
@@ -252,6 +257,22 @@ static inline void flip_byte(const char *path, off_t offset)
 	check_int(read_at(fd, &byte, 1, offset), 0);
 	byte ^= 0x10;
 	check_int(write_at(fd, &byte, 1, offset), 0);
+}
+
+/* The path of @key in tier "one". */
+static inline const char *one(const struct bench *bench, const char *key)
+{
+	char path[4200];
+
+	(void)snprintf(path, sizeof(path), "one/%s", key);
+	return scratch_file(bench->dir, path);
+}
+
+static inline void queue_file(struct bench *bench, uint64_t id, const char *path)
+{
+	struct node_row row = node_of(bench, id);
+
+	check_int(transfer_file_verified(bench->transfer, id, row.generation, path, row.size), 0);
 }
 
 struct event_count {
