@@ -34,7 +34,8 @@ int leveller_start(struct leveller *leveller)
 	int64_t start_ns = monotonic_ns();
 	int r;
 
-	if (!catalog_was_unclean(volume->catalog) || (volume->flags & VOLUME_READ_ONLY))
+	/* Read-only ones too: what other sites have is put into their tree. */
+	if (!catalog_was_unclean(volume->catalog))
 		return 0;
 	log_info("%s was not closed: comparing its catalog with the tree", volume->store->path);
 	r = level_tree(volume->store, volume->catalog, LEVEL_FIX, NULL, tell, NULL, &report);

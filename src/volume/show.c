@@ -392,12 +392,10 @@ static int keep_note(struct shower *shower, struct sync_note *note)
 
 static int show_notes(struct shower *shower, struct sync_note *notes, size_t count)
 {
-	int r = 0;
+	int r = 0, settled;
 
 	for (size_t i = 0; r >= 0 && i < count; i++) {
-		if (syncer_stops(shower->syncer))
-			return -ECANCELED;
-		r = show_path(shower, notes[i].path);
+		r = syncer_stops(shower->syncer) ? -ECANCELED : show_path(shower, notes[i].path);
 		if (r < 0 && !is_fatal(shower, r)) {
 			warn(shower, r, "show what other sites have at", notes[i].path);
 			r = 0;
@@ -407,9 +405,8 @@ static int show_notes(struct shower *shower, struct sync_note *notes, size_t cou
 		else if (r > 0)
 			r = keep_note(shower, &notes[i]);
 	}
-	if (r >= 0)
-		r = settle(shower);
-	return r;
+	settled = settle(shower);
+	return r < 0 ? r : settled;
 }
 
 static int fill_all(struct shower *shower)

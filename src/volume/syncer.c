@@ -332,10 +332,17 @@ static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *
 
 static int round_of(struct syncer *syncer, enum round_flags flags)
 {
-	bool news = !syncer->prepared;
+	bool begins = !syncer->prepared;
+	bool news = begins;
 	int r, shown;
 
 	r = prepare(syncer);
+	/*
+	 * What was being shown when the last run ended is in the tree, but not known to be: first
+	 * that, since a version that other sites have removed by now is forgotten with its record.
+	 */
+	if (r == 0 && begins)
+		r = show(syncer, true);
 	if (r < 0)
 		return r;
 	r = round_with_tier(syncer, flags, &news);

@@ -431,6 +431,34 @@ def test_kill_of_either_side_loses_nothing(pair, who):
     wait_same(cart, editorial, 120)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_shown_just_before_a_kill_goes_when_another_site_removes_it(pair, known):
+    cart, editorial = pair
+    (cart.mnt / "d/e").mkdir(parents=True)
+    (cart.mnt / "d/clip.mov").write_bytes(pattern(100))
+    cart.wait()
+    wait_same(cart, editorial)
+    editorial.umount()
+    with sqlite3.connect(editorial.store / "catalog.db") as catalog:
+        # In the tree, but the catalog was not told where it is (or that it is) in time.
+        catalog.execute("INSERT INTO unshown(path, noted_ns)"
+                        " SELECT path, 1 FROM versions WHERE path <> 'd'")
+        catalog.execute("UPDATE versions SET shown = NULL WHERE path <> 'd'")
+        if not known:
+            catalog.execute("DELETE FROM inodes WHERE id IN"
+                            " (SELECT id FROM names WHERE name IN (x'65', 'clip.mov'))")
+            catalog.execute("DELETE FROM names WHERE name IN (x'65', CAST('clip.mov' AS BLOB))")
+        catalog.execute("UPDATE meta SET value = 'no' WHERE key = 'clean'")
+    catalog.close()
+    (cart.mnt / "d/e").rmdir()
+    (cart.mnt / "d/clip.mov").unlink()
+    cart.umount()                       # which tells it
+    cart.mount()
+    editorial.mount()
+    wait_same(cart, editorial)
+    assert tree(cart) == {"d": tree(cart)["d"]}
+
+
 def test_two_writers_come_to_the_same_tree(writers):
     cart, editorial = writers
     rng = random.Random(7)
