@@ -142,3 +142,11 @@ void notifier_inode(void *arg, uint64_t id)
 {
 	add_note(arg, id, "");
 }
+
+void notifier_attributes(void *arg, uint64_t id)
+{
+	struct notifier *notifier = arg;
+
+	/* A negative offset: attributes only. -ENOENT: the kernel does not have it. */
+	(void)fuse_lowlevel_notify_inval_inode(notifier->fs->session, id, -1, 0);
+}

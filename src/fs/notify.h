@@ -16,3 +16,6 @@ void notifier_free(struct notifier *notifier); /* drops what waits, joins */
 /* Queued; wait while the queue is full (the syncer's thread, never a worker). */
 void notifier_entry(void *arg, uint64_t parent, const char *name);
 void notifier_inode(void *arg, uint64_t id);
+
+/* At once, also from a worker: pages, which may be locked for the very request, stay out of it. */
+void notifier_attributes(void *arg, uint64_t id);

@@ -231,7 +231,9 @@ static void sever(struct fs *fs, const char *mountpoint)
 
 static int serve_mounted(const struct serving *serving, struct fs *fs)
 {
-	struct volume_notify notify = { .entry = notifier_entry, .inode = notifier_inode };
+	struct volume_notify notify = { .entry = notifier_entry,
+					.inode = notifier_inode,
+					.attributes = notifier_attributes };
 	int r;
 
 	fs->notifier = notifier_new(fs);

@@ -189,5 +189,5 @@ int caller_drop_setid(const struct caller *caller, int fd)
 		return 0;
 	/* Not fchmod(): it refuses O_PATH descriptors. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return chmod(path, (st.st_mode & 07777) & ~drop) < 0 ? -errno : 0;
+	return chmod(path, (st.st_mode & 07777) & ~drop) < 0 ? -errno : 1;
 }

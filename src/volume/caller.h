@@ -31,6 +31,6 @@ bool caller_in_group(const struct caller *caller, gid_t gid);
 /*
  * What a write by somebody without CAP_FSETID does to the file @fd: set-uid goes, set-gid goes
  * where the group may execute or the writer is a stranger to it. @fd may be O_PATH. Nothing for
- * root, and nothing when neither bit is set.
+ * root, and nothing when neither bit is set. 1 when a bit went.
  */
 int caller_drop_setid(const struct caller *caller, int fd);

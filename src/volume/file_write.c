@@ -29,11 +29,14 @@ static int check_writable(const struct file *file)
 	return file->volume->flags & VOLUME_READ_ONLY ? -EROFS : 0;
 }
 
-/* Set-id bits go with the bytes they vouched for. */
-static void drop_setid(const struct caller *caller, int fd)
+/*
+ * Set-id bits go with the bytes they vouched for; nothing of the data depends on it. After a write
+ * or a cut at open the kernel asks for size and times again, not for the mode.
+ */
+static void drop_setid(const struct caller *caller, struct file *file)
 {
-	if (caller)
-		(void)caller_drop_setid(caller, fd); /* nothing of the data depends on it */
+	if (caller && caller_drop_setid(caller, file->fd) == 1)
+		volume_notify_attributes(file->volume, file_id(file));
 }
 
 /*
@@ -185,7 +188,7 @@ ssize_t volume_write(struct file *file, const struct caller *caller, const void 
 		change_failed(file->live, generation, (int)n);
 		return n;
 	}
-	drop_setid(caller, file->fd);
+	drop_setid(caller, file);
 	volume->received_bytes += (uint64_t)n;
 	volume->last_write_ns = monotonic_ns();
 	return n;
@@ -269,7 +272,7 @@ int file_truncate(struct volume *volume, const struct caller *caller, uint64_t i
 		return r;
 	r = truncate_live(file->live, file->fd, size);
 	if (r == 0)
-		drop_setid(caller, file->fd);
+		drop_setid(caller, file);
 	return r;
 }
 
@@ -365,7 +368,7 @@ int volume_fallocate(struct file *file, const struct caller *caller, int mode, o
 	r = allocate_locked(live, file->fd, mode, offset, length);
 	mutex_unlock(&live->lock);
 	if (r == 0)
-		drop_setid(caller, file->fd);
+		drop_setid(caller, file);
 	else if (r != -EOPNOTSUPP && r != -EINVAL)
 		change_failed(live, generation, r);
 	return r;

@@ -55,6 +55,7 @@ int64_t volume_setting(struct volume *volume, enum setting setting);
 /* Tell the kernel, when a mount listens. Never with a lock held that a FUSE worker takes. */
 void volume_notify_entry(struct volume *volume, uint64_t parent, const char *name);
 void volume_notify_inode(struct volume *volume, uint64_t id);
+void volume_notify_attributes(struct volume *volume, uint64_t id);
 
 /* Bytes arrived within the last 300 ms. */
 bool volume_is_receiving(const struct volume *volume);

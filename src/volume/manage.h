@@ -66,5 +66,7 @@ struct volume_notify {
 	void (*entry)(void *arg, uint64_t parent,
 		      const char *name);       /* name appeared, moved or went */
 	void (*inode)(void *arg, uint64_t id); /* attributes or bytes changed */
+	/* Attributes changed by a request that nobody has answered yet: told before it is. */
+	void (*attributes)(void *arg, uint64_t id);
 };
 void volume_set_notify(struct volume *volume, const struct volume_notify *notify);

@@ -69,7 +69,7 @@ static int set_on_disk(struct volume *volume, const struct caller *caller, uint6
 	/* Both: the kernel's own idea of the set-id bits a cut takes, older than caller.c's. */
 	if (r == 0 && (mask & SETATTR_MODE) && (mask & SETATTR_SIZE))
 		r = caller_drop_setid(caller, fd);
-	if (r == 0 && (mask & TIMES_MASK))
+	if (r >= 0 && (mask & TIMES_MASK))
 		r = set_times(fd, values, mask);
 	return r;
 }

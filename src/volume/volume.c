@@ -61,6 +61,14 @@ void volume_notify_inode(struct volume *volume, uint64_t id)
 		notify.inode(notify.arg, id);
 }
 
+void volume_notify_attributes(struct volume *volume, uint64_t id)
+{
+	struct volume_notify notify = get_notify(volume);
+
+	if (notify.attributes)
+		notify.attributes(notify.arg, id);
+}
+
 /* What transfer asks of us. */
 
 static void host_stored(void *arg, uint64_t id, uint64_t generation)

@@ -4,8 +4,8 @@ import stat
 
 from lib import wait_for
 from posix_calls import (EXCHANGE, KEEP_SIZE, PUNCH, ZERO, OTHER, USER_OBJ, USER, GROUP_OBJ, MASK,
-                         OTHERS, acl, as_user, attempt, case, fallocate, look, read, rename2,
-                         with_handle, write, write_at)
+                         OTHERS, acl, as_user, attempt, case, fallocate, look, look_at_mode, read,
+                         rename2, with_handle, write, write_at)
 
 
 @case
@@ -145,7 +145,7 @@ def set_id_bits_go(top):
                     change(path)
                 else:
                     as_user(lambda p=path, c=change: c(p))
-                found.append((name, oct(mode), who, look(path)))
+                found.append((name, oct(mode), who, look_at_mode(path), look(path)))
     return found
 
 
