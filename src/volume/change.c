@@ -51,17 +51,21 @@ static void start_locked(struct live *live, struct receipt *receipt)
 	memset(&live->map, 0, sizeof(live->map));
 	live->has_map = false;
 	live->no_map = false;
+	live->beginning = false;
 	live->changes++;
 	cond_broadcast(&live->changed);
 }
 
 int live_begin_locked(struct live *live, int fd)
 {
+	bool was_verified = file_state_is_verified(live->state);
 	struct receipt *receipt = live->receipt;
 	struct stat st;
 	int r;
 
 	mutex_assert_held(&live->lock);
+	if (live->beginning)
+		return -EAGAIN;
 	if (live->state == FILE_RECEIVING && receipt) {
 		live->changes++;
 		return 0;
@@ -90,7 +94,12 @@ int live_begin_locked(struct live *live, int fd)
 		return r;
 	}
 	start_locked(live, receipt);
-	return 0;
+	/*
+	 * The disk may get the bytes long before the times: after a power cut it would hold some
+	 * of them, under a row that says that they were verified.
+	 */
+	live->beginning = was_verified;
+	return was_verified ? -EAGAIN : 0;
 }
 
 int live_cut_locked(struct live *live, int fd)
@@ -201,14 +210,32 @@ static int fetch_all(struct live *live)
 	return r;
 }
 
+/* Once for each generation that ends a verified one. */
+static int make_durable(struct live *live, uint64_t generation)
+{
+	int r = catalog_flush(live->volume->catalog);
+
+	if (r < 0)
+		return r;
+	scoped_lock(&live->lock);
+	if (live->generation == generation)
+		live->beginning = false;
+	return 0;
+}
+
 int live_prepare(struct live *live)
 {
-	bool absent;
+	uint64_t generation;
+	bool absent, beginning;
 	int r;
 
 	mutex_lock(&live->lock);
 	absent = !live_is_whole(live);
+	beginning = live->beginning;
+	generation = live->generation;
 	mutex_unlock(&live->lock);
+	if (beginning)
+		return make_durable(live, generation);
 	if (absent) {
 		r = fetch_all(live);
 		if (r < 0)

@@ -32,6 +32,7 @@ struct live {
 	bool verifying;          /* the verifier reads it now; `changes` tells it to give up */
 	bool moving;             /* being evicted or placed: no new opens until done (they wait) */
 	bool unlinked;           /* no name left: never verified, never sent */
+	bool beginning;          /* the generation is not durable yet: no byte may change */
 	bool is_level;           /* the catalog's row described the inode when it was read */
 	_Atomic unsigned behind; /* acknowledged writes that are not in the file yet (behind.h) */
 	uint64_t window_start;   /* written in one go and not started for the medium yet */
@@ -81,7 +82,8 @@ uint64_t live_new_generation(void);
 /*
  * A change of the bytes is about to happen (write, truncate, fallocate): begins a new
  * generation unless one is being received. -EAGAIN means that something has to be fetched first
- * (absent blocks, the block map): the caller unlocks, calls live_prepare() and tries again.
+ * (absent blocks, the block map) or made durable (that what was verified ends): the caller unlocks,
+ * calls live_prepare() and tries again.
  * -EIO for a damaged file: only cutting it to nothing makes it writable again.
  */
 int live_begin_locked(struct live *live, int fd);
@@ -93,8 +95,8 @@ int live_begin_locked(struct live *live, int fd);
 int live_load_map(struct live *live);
 
 /*
- * Waits until live_begin_locked() has what it needs: all blocks here, the map known. -EBUSY when
- * many others wait for a tier already.
+ * Waits until live_begin_locked() has what it needs: all blocks here, the map known, the end of a
+ * verified generation durable. -EBUSY when many others wait for a tier already.
  */
 int live_prepare(struct live *live);
 
