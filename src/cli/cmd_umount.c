@@ -19,6 +19,7 @@
 
 #define ANSWER_MS 5000
 #define LOOK_MS 200
+#define LOOK_ELSEWHERE_NS NS_PER_SEC
 
 static void mounts_fini_slot(struct mounts *mounts)
 {
@@ -97,18 +98,35 @@ static int fail_busy(struct cli *cli, const char *mountpoint)
 			*users ? " by " : "", users);
 }
 
+static void tell_elsewhere(struct cli *cli, const char *store)
+{
+	char users[256];
+
+	users_elsewhere(store, users, sizeof(users));
+	if (*users)
+		cli_note(cli,
+			 "unmounted here, but still mounted in the mount namespace of %s: the "
+			 "daemon ends when that does",
+			 users);
+}
+
 /* The daemon writes what it has, then ends. 0, or an exit code. */
-static int wait_end(struct cli *cli, int pidfd)
+static int wait_end(struct cli *cli, const char *store, int pidfd)
 {
 	struct pollfd polled = { .fd = pidfd, .events = POLLIN };
 	int64_t start = monotonic_ns();
+	bool told = false;
 	char passed[32];
 
 	cli_catch_signals();
 	while (poll(&polled, 1, LOOK_MS) <= 0) {
 		if (cli_interrupted())
 			return cli_fail(cli, MEDIAFS_EXIT_FAILED,
-					"it is unmounted, the daemon still writes its catalog");
+					"it is unmounted, the daemon still runs");
+		if (!told && monotonic_ns() - start >= LOOK_ELSEWHERE_NS) {
+			tell_elsewhere(cli, store);
+			told = true;
+		}
 		cli_progress(cli, "unmounted, waiting for the daemon to end: %s",
 			     format_duration(monotonic_ns() - start, passed, sizeof(passed)));
 	}
@@ -133,7 +151,7 @@ static int unmount(struct cli *cli, const struct mount_entry *entry, const json_
 		return cli_fail_errno(cli, r, "cannot unmount %s", entry->mountpoint);
 	if (lazy && !cli->json)
 		cli_note(cli, "detached: the daemon ends when nobody uses the volume any more");
-	code = !lazy && pidfd >= 0 ? wait_end(cli, pidfd) : 0;
+	code = !lazy && pidfd >= 0 ? wait_end(cli, entry->store, pidfd) : 0;
 	if (code)
 		return code;
 	if (!cli->json)

@@ -237,6 +237,23 @@ def test_umount_names_who_uses_it_and_says_what_is_pending(cart):
 
 
 @is_root
+def test_umount_names_who_keeps_it_mounted_elsewhere(cart):
+    with subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c",
+                           "echo there; exec cat"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as container:
+        assert container.stdout.readline() == b"there\n"
+        with subprocess.Popen([MEDIAFS, "umount", cart.mnt], stderr=subprocess.PIPE,
+                              text=True) as umount:
+            told = next(line for line in umount.stderr if "namespace" in line)
+            assert f"mount namespace of cat ({container.pid})" in told
+            assert umount.poll() is None and cart.daemon.poll() is None
+            container.stdin.close()
+            assert umount.wait(PATIENCE) == 0
+    assert cart.daemon.wait(PATIENCE) == 0
+    cart.daemon = None
+
+
+@is_root
 def test_mount_helper_has_the_codes_of_mount(sites):
     site = sites("cart")
     helper = MEDIAFS.parent / "mount.mediafs"
