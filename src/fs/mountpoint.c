@@ -36,27 +36,35 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
+struct mount_line {
+	const char *device; /* "98:0" */
+	char *point, *type, *source;
+};
+
 /*
  * A line of mountinfo: "36 35 98:0 /root /mount/point options tags - type source ...".
  * Source: proc_pid_mountinfo(5).
  */
-static bool parse_mountinfo(char *line, char **ret_point, char **ret_type, char **ret_source)
+static bool parse_mountinfo(char *line, struct mount_line *ret_mount)
 {
 	char *save = NULL, *field = strtok_r(line, " \n", &save);
 
-	for (int i = 0; field && i < 4; i++)
+	for (int i = 0; field && i < 4; i++) {
 		field = strtok_r(NULL, " \n", &save);
+		if (i == 1)
+			ret_mount->device = field;
+	}
 	if (!field)
 		return false;
-	*ret_point = field;
+	ret_mount->point = field;
 	while (field && strcmp(field, "-") != 0)
 		field = strtok_r(NULL, " \n", &save);
-	*ret_type = field ? strtok_r(NULL, " \n", &save) : NULL;
-	*ret_source = *ret_type ? strtok_r(NULL, " \n", &save) : NULL;
-	if (!*ret_source)
+	ret_mount->type = field ? strtok_r(NULL, " \n", &save) : NULL;
+	ret_mount->source = ret_mount->type ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!ret_mount->source)
 		return false;
-	unescape(*ret_point);
-	unescape(*ret_source);
+	unescape(ret_mount->point);
+	unescape(ret_mount->source);
 	return true;
 }
 
@@ -69,17 +77,17 @@ int mountpoint_type(const char *path, char **ret_type)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL, *found = NULL;
-	char *point, *type, *source;
+	struct mount_line mount;
 	size_t size = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0) {
-		if (!parse_mountinfo(line, &point, &type, &source) || strcmp(point, path) != 0)
+		if (!parse_mountinfo(line, &mount) || strcmp(mount.point, path) != 0)
 			continue;
 		/* Later lines lie on top. */
 		free(found);
-		found = strdup(type);
+		found = strdup(mount.type);
 		if (!found)
 			return -ENOMEM;
 	}
@@ -93,16 +101,33 @@ int mountpoint_of_source(const char *source)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
-	char *point, *type, *from;
+	struct mount_line mount;
 	size_t size = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0)
-		if (parse_mountinfo(line, &point, &type, &from) && is_ours(type) &&
-		    strcmp(from, source) == 0)
+		if (parse_mountinfo(line, &mount) && is_ours(mount.type) &&
+		    strcmp(mount.source, source) == 0)
 			return 1;
 	return 0;
+}
+
+int mountpoint_connection(const char *path, unsigned *ret_connection)
+{
+	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
+	cleanup_free char *line = NULL;
+	struct mount_line mount;
+	size_t size = 0;
+	int found = 0;
+
+	if (!file)
+		return -errno;
+	while (getline(&line, &size, file) > 0)
+		if (parse_mountinfo(line, &mount) && strcmp(mount.point, path) == 0)
+			found = is_ours(mount.type) &&
+				sscanf(mount.device, "0:%u", ret_connection) == 1;
+	return found;
 }
 
 /* realpath() without touching the last part: that may be a mount whose daemon is dead. */

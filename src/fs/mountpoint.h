@@ -14,5 +14,8 @@ int mountpoint_check(const char *mountpoint, const char *store, char **ret_path)
 /* Type of the topmost mount on @path ("fuse.mediafs"; caller frees): 1 found, 0 not mounted. */
 int mountpoint_type(const char *path, char **ret_type);
 
+/* The kernel's number of the connection behind the topmost mount on @path: 1 found, 0 not ours. */
+int mountpoint_connection(const char *path, unsigned *ret_connection);
+
 /* 1 when a mount of ours shows @source as its source, 0 not. */
 int mountpoint_of_source(const char *source);

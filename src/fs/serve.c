@@ -2,7 +2,6 @@
 #include "fs/serve.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,9 @@
 #include <unistd.h>
 
 #include "fs/library.h"
+#include "fs/mountpoint.h"
 #include "fs/notify.h"
+#include "fs/sever.h"
 #include "store/store.h"
 #include "util/cleanup.h"
 #include "util/error.h"
@@ -215,25 +216,12 @@ static int loop(struct fs *fs)
 	return r < 0 ? r : 0;
 }
 
-/*
- * After a signal the mount is still there and nobody answers: a notice that waits for a caller
- * who waits for us would wait for ever. Only root may cut the connection.
- */
-static void sever(struct fs *fs, const char *mountpoint)
-{
-	struct pollfd device = { .fd = fuse_session_fd(fs->session) };
-
-	if (geteuid() != 0 || poll(&device, 1, 0) < 0 || device.revents & POLLERR)
-		return; /* POLLERR: it was unmounted, another mount may be there by now */
-	if (umount2(mountpoint, MNT_FORCE | MNT_DETACH) < 0)
-		log_warning_errno(-errno, "cannot unmount %s", mountpoint);
-}
-
 static int serve_mounted(const struct serving *serving, struct fs *fs)
 {
 	struct volume_notify notify = { .entry = notifier_entry,
 					.inode = notifier_inode,
 					.attributes = notifier_attributes };
+	unsigned connection = 0;
 	int r;
 
 	fs->notifier = notifier_new(fs);
@@ -243,6 +231,7 @@ static int serve_mounted(const struct serving *serving, struct fs *fs)
 		log_error("cannot mount on %s", serving->mountpoint);
 		return -EIO;
 	}
+	(void)mountpoint_connection(serving->mountpoint, &connection);
 	r = notifier_start(fs->notifier);
 	if (r == 0) {
 		notify.arg = fs->notifier;
@@ -250,10 +239,11 @@ static int serve_mounted(const struct serving *serving, struct fs *fs)
 		r = loop(fs);
 		volume_set_notify(fs->volume, NULL);
 	}
-	sever(fs, serving->mountpoint);
-	/* It writes to the session's descriptor, whose number is free for others once that is
+	sever(fs, serving->mountpoint, connection);
+	/* Both write to the session's descriptor, whose number is free for others once that is
 	 * closed. */
 	notifier_stop(fs->notifier);
+	volume_end_reads(fs->volume);
 	/* Detaches also when files are open: who has them gets errors from now on. */
 	fuse_session_unmount(fs->session);
 	return r;
@@ -294,7 +284,7 @@ int serve(struct serving *serving)
 	if (r == 0)
 		r = serve_opened(serving, &fs);
 	handles_close(&fs);
-	volume_close(fs.volume);    /* answers parked reads: the session must still be there */
+	volume_close(fs.volume);
 	notifier_free(fs.notifier); /* a thread of the volume may have held it */
 	if (fs.session) {
 		fuse_remove_signal_handlers(fs.session);

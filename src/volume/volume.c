@@ -246,6 +246,13 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 	return 0;
 }
 
+void volume_end_reads(struct volume *volume)
+{
+	/* Nobody who is to end waits for a tier from here on. */
+	transfer_stop(volume->transfer);
+	hydrator_stop(volume->hydrator);
+}
+
 /* Those who call others end before them. */
 void volume_close(struct volume *volume)
 {
@@ -253,7 +260,6 @@ void volume_close(struct volume *volume)
 		return;
 	volume_set_notify(volume, NULL);
 	syncer_free(volume->syncer);
-	/* Nobody who is to end waits for a tier from here on. */
 	if (volume->transfer)
 		transfer_stop(volume->transfer);
 	if (volume->hydrator)

@@ -29,6 +29,12 @@ enum volume_flags {
  */
 int volume_open(const char *path, enum volume_flags flags, struct volume **ret_volume);
 
+/*
+ * No request comes any more: every read that is parked is answered, an error if need be, and none
+ * is later. Nothing is fetched or sent from here on. Waits for what a tier is doing just now.
+ */
+void volume_end_reads(struct volume *volume);
+
 /* Drain what was received into the catalog, stop the threads, close. */
 void volume_close(struct volume *volume);
 

@@ -9,6 +9,8 @@ import os
 import pickle
 import stat
 import struct
+import sys
+import traceback
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 NOREPLACE, EXCHANGE = 1, 2
@@ -47,7 +49,10 @@ def as_user(function, uid=OTHER, gid=OTHER, groups=(), umask=0o022, before=None)
             with os.fdopen(write_end, "wb") as out:
                 pickle.dump(function(), out)
             code = 0
+        except BaseException:  # pytest never sees it otherwise
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code)
     os.close(write_end)
     with os.fdopen(read_end, "rb") as source:

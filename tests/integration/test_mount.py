@@ -3,12 +3,14 @@ import fcntl
 import mmap
 import os
 import pwd
+import signal
 import stat
+import threading
 
 import pytest
 
 import posix_names
-from lib import Site, mediafs, run, wait_for
+from lib import BLOCK, Site, is_mounted, mediafs, pattern, run, wait_for
 from posix_calls import LIBC, as_user, attempt, read, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as several users: needs root")
@@ -233,8 +235,9 @@ def store_is_held(site):
         return False
 
 
-def test_as_an_ordinary_user(tmp_path):
-    """fusermount3, by an owner that is not root: nodes by name instead of by handle."""
+@pytest.fixture
+def ordinary(tmp_path):
+    """ordinary(function, control): call function(home) as an ordinary user who may mount."""
     nobody = pwd.getpwnam("nobody")
     home = tmp_path / "home"
     home.mkdir()
@@ -245,14 +248,22 @@ def test_as_an_ordinary_user(tmp_path):
     os.mknod(device, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
     os.chmod(device, 0o666)
 
-    def private_device():
-        """Not every machine lets its users open /dev/fuse: this process sees one that does."""
-        new_namespace, private, bind = 0x20000, 0x44000, 0x1000  # with MS_REC
-        assert LIBC.unshare(new_namespace) == 0
-        assert LIBC.mount(None, b"/", None, private, None) == 0
-        assert LIBC.mount(os.fsencode(device), b"/dev/fuse", None, bind, None) == 0
+    def call(function, control=False):
+        def private_device():
+            """Not every machine lets its users open /dev/fuse: this process sees one that does."""
+            new_namespace, private, bind = 0x20000, 0x44000, 0x1000  # with MS_REC
+            assert LIBC.unshare(new_namespace) == 0
+            assert LIBC.mount(None, b"/", None, private, None) == 0
+            assert LIBC.mount(os.fsencode(device), b"/dev/fuse", None, bind, None) == 0
+            if control:
+                assert LIBC.mount(b"none", b"/sys/fs/fuse/connections", b"fusectl", 0, None) == 0
+        return as_user(lambda: function(home), nobody.pw_uid, nobody.pw_gid, before=private_device)
+    return call
 
-    def use():
+
+def test_as_an_ordinary_user(ordinary):
+    """fusermount3, by an owner that is not root: nodes by name instead of by handle."""
+    def use(home):
         site = Site(home, "mine").mount()
         try:
             os.makedirs(site.mnt / "a/b")
@@ -276,5 +287,40 @@ def test_as_an_ordinary_user(tmp_path):
         finally:
             run("fusermount3", "-u", site.mnt)
             assert site.daemon.wait(60) == 0
-    found = as_user(use, nobody.pw_uid, nobody.pw_gid, before=private_device)
+    found = ordinary(use)
     assert found == [b"BYTEs", b"BYTEs", 1, 0, b"BYTEs", "EPERM"]
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_a_signal_while_reads_of_an_ordinary_user_are_parked(ordinary, control):
+    """Who answers them writes to the mount's descriptor: it stays until nobody does any more."""
+    def read_block(handle, index, found):
+        found[index] = attempt(os.pread, handle, 4096, index * BLOCK)
+
+    def use(home):
+        (home / "tier").mkdir()
+        site = Site(home, "mine", tier=home / "tier",
+                    settings={"transfer.hydrate_timeout": "500ms"}).mount()
+        try:
+            write(site.mnt / "clip.mov", pattern(10 * BLOCK))
+            site.wait()
+            site.cmd("evict", site.mnt / "clip.mov")
+            os.rename(home / "tier", home / "away")
+            handle, found, readers = os.open(site.mnt / "clip.mov", os.O_RDONLY), {}, []
+            for index in range(1, 9):
+                readers.append(threading.Thread(target=read_block, args=(handle, index, found)))
+                readers[-1].start()
+                threading.Event().wait(0.02)  # so that they do not all end at one moment
+            wait_for(lambda: found, "the first read to end")
+            site.daemon.send_signal(signal.SIGTERM)
+            code = site.daemon.wait(60)
+            for reader in readers:
+                reader.join()
+            attempt(os.close, handle)
+            return code, found, is_mounted(site.mnt)
+        finally:
+            site.close()
+    code, found, mounted = ordinary(use, control)
+    assert code == 0 and not mounted
+    assert len(found) == 8 and set(found.values()) <= {
+        "EIO", "ETIMEDOUT", "EINTR", "ENOTCONN", "ECONNABORTED", "EHOSTDOWN"}, found
