@@ -57,4 +57,5 @@ int catalog_error(struct catalog *catalog); /* sticky failure of the writer, 0 i
  * "sync" = "on": from now on the writer notes the paths that change, for the syncer (private.h).
  */
 int catalog_set_meta(struct catalog *catalog, const char *key, const char *value);
+int catalog_drop_meta(struct catalog *catalog, const char *key); /* fine when there is none */
 int catalog_get_meta(struct catalog *catalog, const char *key, char **ret_value);

@@ -32,6 +32,32 @@ int db_get_meta(struct db *db, const char *key, char **ret_value)
 	return r < 0 ? r : 1;
 }
 
+STATEMENT(sql_drop, "DELETE FROM meta WHERE key = ?1");
+
+struct drop_step {
+	struct step step;
+	char key[];
+};
+
+static int apply_drop_meta(struct db *db, struct step *step)
+{
+	struct query query = query_start(db, &sql_drop);
+
+	query_text(&query, ((struct drop_step *)step)->key);
+	return query_run(&query);
+}
+
+int catalog_drop_meta(struct catalog *catalog, const char *key)
+{
+	size_t bytes = strlen(key) + 1;
+	struct drop_step *drop = step_new(sizeof(*drop) + bytes, apply_drop_meta);
+
+	if (!drop)
+		return -ENOMEM;
+	memcpy(drop->key, key, bytes);
+	return step_submit(catalog, &drop->step, 0);
+}
+
 struct meta_step {
 	struct step step;
 	size_t value; /* offset in text */

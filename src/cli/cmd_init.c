@@ -53,6 +53,7 @@ static int full_url(const char *given, char **ret_url)
 static int open_tier(struct cli *cli, struct init *init, const char *given)
 {
 	int r = full_url(given, &init->tier_url);
+	char why[TIER_WHY_SIZE];
 
 	if (r < 0)
 		return cli_fail_errno(cli, r, "the tier %s", given);
@@ -64,10 +65,15 @@ static int open_tier(struct cli *cli, struct init *init, const char *given)
 	r = tier_open(TIER_NAME, init->tier_url, &init->tier);
 	if (r == -EINVAL || r == -EPROTONOSUPPORT)
 		return cli_fail(cli, MEDIAFS_EXIT_USAGE,
-				"%s is not a tier's URL: write file:///FOLDER or a path", given);
+				"%s is not a tier's URL: write file:///FOLDER or a path, or "
+				"s3://BUCKET/PREFIX (mediafs.conf(5))",
+				given);
 	if (r < 0)
 		return cli_fail_errno(cli, r, "the tier %s", init->tier_url);
 	r = init->tier->backend->probe(init->tier);
+	if (r == -EHOSTDOWN && *tier_why(init->tier, why, sizeof(why)))
+		return cli_fail(cli, MEDIAFS_EXIT_OFFLINE, "the tier %s cannot be used: %s",
+				init->tier_url, why);
 	if (r == -EHOSTDOWN || r == -ENOENT)
 		return cli_fail(
 			cli, MEDIAFS_EXIT_OFFLINE,
@@ -232,12 +238,17 @@ static int claim(struct cli *cli, const struct init *init)
 {
 	char tier_uuid[37];
 	int r = init->tier ? tier_claim(init->tier, init->volume_uuid, tier_uuid) : 0;
+	char why[TIER_WHY_SIZE] = "";
 
 	if (r == -EMEDIUMTYPE)
 		return cli_fail(cli, MEDIAFS_EXIT_BUSY,
 				"%s was taken by another volume just now: join it with --join",
 				init->tier_url);
-	return r < 0 ? cli_fail_errno(cli, r, "cannot use the tier %s", init->tier_url) : 0;
+	if (r == -EHOSTDOWN || r == -EROFS)
+		(void)tier_why(init->tier, why, sizeof(why));
+	return r < 0 ? cli_fail_errno(cli, r, "cannot use the tier %s%s%s", init->tier_url,
+				      *why ? ": " : "", why)
+		     : 0;
 }
 
 static int fill_store(struct cli *cli, const struct init *init)
@@ -305,7 +316,7 @@ static int run(struct cli *cli)
 }
 
 static const struct option_spec options[] = {
-	{ OPT_TIER, 0, "tier", "URL", "where copies go: file:///FOLDER or a path" },
+	{ OPT_TIER, 0, "tier", "URL", "where copies go: file:///FOLDER, a path, s3://BUCKET" },
 	{ OPT_SITE, 0, "site", "NAME", "what this place is called (default: the host's name)" },
 	{ OPT_JOIN, 0, "join", "URL", "join the volume whose tier is at URL" },
 	{ OPT_END, 0, NULL, NULL, NULL },
@@ -315,7 +326,8 @@ const struct command cmd_init = {
 	.name = "init",
 	.args = "STORE",
 	.help = "make a store",
-	.text = "STORE is a new or empty folder on a local disk. The tier's folder must exist.\n"
+	.text = "STORE is a new or empty folder on a local disk. The tier's folder or bucket must "
+		"exist.\n"
 		"A store that joins a volume shows its files; it is mounted read-only unless "
 		"asked.\n",
 	.min_args = 1,

@@ -28,12 +28,14 @@ struct probe {
 	struct cond changed;
 	bool done;
 	int result;
-	const char *what; /* that failed; static */
+	const char *what;        /* that failed; static */
+	char why[TIER_WHY_SIZE]; /* the tier's own words, "" none */
 	int64_t took_ns;
 	uint64_t free, total; /* 0: it cannot tell */
 };
 
-static int look(struct probe *probe, uint64_t *ret_free, uint64_t *ret_total, const char **ret_what)
+static int look(struct probe *probe, uint64_t *ret_free, uint64_t *ret_total, const char **ret_what,
+		char why[TIER_WHY_SIZE])
 {
 	char uuid[37];
 	struct tier *tier;
@@ -55,6 +57,8 @@ static int look(struct probe *probe, uint64_t *ret_free, uint64_t *ret_total, co
 	}
 	if (r == 0 && tier->backend->space(tier, ret_free, ret_total) < 0)
 		*ret_free = *ret_total = 0;
+	if (r == -EHOSTDOWN || r == -EROFS)
+		(void)tier_why(tier, why, TIER_WHY_SIZE);
 	tier_close(tier);
 	return r;
 }
@@ -64,12 +68,14 @@ static void *probe_body(void *arg)
 	struct probe *probe = arg;
 	uint64_t free_bytes = 0, total = 0;
 	int64_t start = monotonic_ns();
+	char why[TIER_WHY_SIZE] = "";
 	const char *what;
-	int r = look(probe, &free_bytes, &total, &what);
+	int r = look(probe, &free_bytes, &total, &what, why);
 
 	scoped_lock(&probe->lock);
 	probe->result = r;
 	probe->what = what;
+	memcpy(probe->why, why, sizeof(probe->why));
 	probe->free = free_bytes;
 	probe->total = total;
 	probe->took_ns = monotonic_ns() - start;
@@ -87,6 +93,7 @@ static json_t *probe_json(const struct probe *probe)
 		return NULL;
 	if (probe->result < 0) {
 		(void)json_object_set_new(object, "error", json_string(error_text(probe->result)));
+		(void)json_object_set_new(object, "why", json_string(probe->why));
 		(void)json_object_set_new(object, "errno", json_string(errno_name(probe->result)));
 	} else {
 		(void)json_object_set_new(object, "took_ns", json_integer(probe->took_ns));
@@ -101,9 +108,9 @@ static void print_probe(const struct probe *probe)
 	char took[32], free_text[32], total[32];
 
 	if (probe->result < 0) {
-		(void)printf("%s (%s): %sFAILED%s: %s: %s\n", probe->name, probe->url,
+		(void)printf("%s (%s): %sFAILED%s: %s: %s%s%s\n", probe->name, probe->url,
 			     paint(PAINT_BAD), paint(PAINT_NONE), probe->what,
-			     error_text(probe->result));
+			     error_text(probe->result), *probe->why ? ": " : "", probe->why);
 		return;
 	}
 	(void)printf("%s (%s): %sok%s, answered in %s", probe->name, probe->url, paint(PAINT_GOOD),

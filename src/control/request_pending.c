@@ -117,8 +117,7 @@ int request_pending(struct request *request)
 	if (!part || json_object_update_new(request->final, part) < 0)
 		return -ENOMEM;
 	if (status.transfer.tier_down)
-		r = request_add(request, "tier_error",
-				json_string(error_text(status.transfer.tier_error)));
+		r = request_add(request, "tier_error", request_tier_error(&status.transfer));
 	if (r == 0)
 		r = request_add(request, "mounted", json_boolean(request->source->volume != NULL));
 	return r < 0 ? r : report_settings(request);

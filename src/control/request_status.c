@@ -135,14 +135,14 @@ static int add_moving(struct request *request, const struct volume_status *statu
 
 	if (!request->source->volume)
 		return 0;
-	moving = json_pack(
-		"{s:o,s:I,s:I,s:I,s:I,s:b,s:b,s:b,s:o,s:I}", "path", json_path(transfer->path),
-		"bytes", (json_int_t)transfer->path_bytes, "done_bytes",
-		(json_int_t)transfer->path_done, "rate", (json_int_t)transfer->rate, "sent_bytes",
-		(json_int_t)transfer->sent_total, "paused", transfer->paused, "aside",
-		transfer->aside, "tier_down", transfer->tier_down, "tier_error",
-		transfer->tier_down ? json_string(error_text(transfer->tier_error)) : json_null(),
-		"next_try_ns", (json_int_t)transfer->next_try_ns);
+	moving = json_pack("{s:o,s:I,s:I,s:I,s:I,s:b,s:b,s:b,s:o,s:I}", "path",
+			   json_path(transfer->path), "bytes", (json_int_t)transfer->path_bytes,
+			   "done_bytes", (json_int_t)transfer->path_done, "rate",
+			   (json_int_t)transfer->rate, "sent_bytes",
+			   (json_int_t)transfer->sent_total, "paused", transfer->paused, "aside",
+			   transfer->aside, "tier_down", transfer->tier_down, "tier_error",
+			   transfer->tier_down ? request_tier_error(transfer) : json_null(),
+			   "next_try_ns", (json_int_t)transfer->next_try_ns);
 	r = request_add(request, "moving", moving);
 	if (r == 0)
 		r = request_add(request, "scrub_aside", json_boolean(status->scrub_aside));

@@ -101,6 +101,15 @@ int request_node(struct request *request, char **ret_path, struct node_row *ret_
 	return 0;
 }
 
+json_t *request_tier_error(const struct transfer_status *transfer)
+{
+	char text[TIER_WHY_SIZE + 128];
+
+	(void)snprintf(text, sizeof(text), "%s%s%s", error_text(transfer->tier_error),
+		       *transfer->tier_why ? ": " : "", transfer->tier_why);
+	return json_string(text);
+}
+
 static int run_handler(struct request *request)
 {
 	const struct request_source *source = request->source;

@@ -78,6 +78,10 @@ int request_add(struct request *request, const char *key, json_t *value);
 /* Everything received so far can be read now; nothing to do when not mounted. */
 int request_barrier(struct request *request);
 
+struct transfer_status;
+/* Why a tier is down, as words: what the error means, and what the tier itself says of it. */
+json_t *request_tier_error(const struct transfer_status *transfer);
+
 struct node_row;
 /* The node at member "path"; the path (caller frees) too. -ENOENT with a message. */
 int request_node(struct request *request, char **ret_path, struct node_row *ret_row);

@@ -32,6 +32,7 @@ char *identity_format(const struct tier_identity *identity);
 bool small_key_ok(const char *key);
 
 extern const struct tier_backend dir_backend;
+extern const struct tier_backend s3_backend;
 
 /* Directory tier: dir.c, dir_put.c ----------------------------------------------------- */
 

@@ -10,7 +10,7 @@
 #include "util/io.h"
 #include "util/json.h"
 
-static const struct tier_backend *const backends[] = { &dir_backend };
+static const struct tier_backend *const backends[] = { &dir_backend, &s3_backend };
 
 int identity_parse(const void *bytes, size_t length, struct tier_identity *ret_identity)
 {
@@ -81,6 +81,35 @@ void tier_close(struct tier *tier)
 	free(tier->url);
 	free(atomic_load(&tier->expected));
 	tier->backend->close(tier);
+}
+
+void tier_stop(struct tier *tier)
+{
+	if (tier->backend->stop)
+		tier->backend->stop(tier);
+}
+
+const char *tier_why(struct tier *tier, char *buffer, size_t size)
+{
+	buffer[0] = 0;
+	if (tier->backend->why)
+		tier->backend->why(tier, buffer, size);
+	return buffer;
+}
+
+int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
+		const struct tier_source *pace)
+{
+	struct digest digest;
+	uint64_t size;
+	int r = tier->backend->confirm ? tier->backend->confirm(tier, key, object) : -ENOTSUP;
+
+	if (r != -ENOTSUP)
+		return r;
+	r = tier->backend->check(tier, key, pace, &digest, &size);
+	if (r < 0)
+		return r;
+	return size == object->size && digest_equal(&digest, &object->digest) ? 0 : -EBADMSG;
 }
 
 static int read_identity(struct tier *tier, struct tier_identity *ret_identity)

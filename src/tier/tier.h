@@ -26,6 +26,7 @@ struct tier_object {
 	struct digest digest;
 	int64_t mtime_ns;
 	uint32_t mode;
+	const char *site; /* borrowed; UUID of who sends it; NULL: not said */
 };
 
 /* Where the bytes of an upload come from. */
@@ -34,6 +35,13 @@ struct tier_source {
 	int (*read)(void *arg, uint64_t offset, void *buffer, size_t length);
 	/* Called with bytes just sent or received: rate limit, progress; non-zero aborts. */
 	int (*pace)(void *arg, uint64_t bytes);
+	/*
+	 * What a put of this content left behind for the one that goes on after a crash: note()
+	 * keeps @text durably (NULL: nothing any more), recall() gives it back (1, caller
+	 * frees; 0 none). Both may be NULL.
+	 */
+	int (*note)(void *arg, const char *text);
+	int (*recall)(void *arg, char **ret_text);
 	void *arg;
 };
 
@@ -41,10 +49,16 @@ enum put_flags {
 	PUT_REPLACE = 1 << 0, /* the object may exist and is ours (heads only, never media) */
 };
 
-struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
-	const char *scheme; /* "file" */
+struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
+	const char *scheme; /* "file", "s3" */
 	int (*open)(const char *url, struct tier **ret_tier);
 	void (*close)(struct tier *tier);
+
+	/* May be NULL. All calls that wait for the place end soon with -ECANCELED, for good. */
+	void (*stop)(struct tier *tier);
+
+	/* May be NULL. What the last -EHOSTDOWN, -EROFS or -ENOSPC was about, "" not known. */
+	void (*why)(struct tier *tier, char *buffer, size_t size);
 
 	/* 0 when it answers now; -EHOSTDOWN, -EROFS, ... The tier's own identity is checked (a NAS
 	 * not mounted is not an empty NAS). */
@@ -55,6 +69,7 @@ struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
 	 * @object->digest, rename without replacing, sync the folder. -EEXIST when the key
 	 * is taken (by anybody). -ESTALE when the source's bytes are not those of @object; its
 	 * errors and those of pace are passed on. pace is called with 0 bytes while reading back.
+	 * -ENAMETOOLONG, -EILSEQ: the place cannot have such a key.
 	 */
 	int (*put)(struct tier *tier, const char *key, const struct tier_object *object,
 		   const struct tier_source *source);
@@ -69,6 +84,12 @@ struct tier_backend {       /* implemented by tier/dir.c, later tier/s3.c */
 	/* Digest of the object as read back from the medium now. */
 	int (*check)(struct tier *tier, const char *key, const struct tier_source *pace,
 		     struct digest *ret_digest, uint64_t *ret_size);
+
+	/*
+	 * May be NULL. Is @key still what was put there, without reading its bytes? 0 the place
+	 * vouches for it; -ENOTSUP only check() can tell; -EBADMSG it is not; -ENOENT.
+	 */
+	int (*confirm)(struct tier *tier, const char *key, const struct tier_object *object);
 
 	/* Small objects of ours: journal segments, heads. get_small: caller frees. */
 	int (*put_small)(struct tier *tier, const char *key, const void *bytes, size_t length,
@@ -95,12 +116,27 @@ struct tier {
 };
 
 /*
- * Open @url ("file:///mnt/nas", or an absolute path). Succeeds while the place is away: probe
- * tells. -EINVAL bad URL, -EPROTONOSUPPORT unknown scheme.
+ * Open @url ("file:///mnt/nas", "s3://bucket/prefix", or an absolute path). Succeeds while the
+ * place is away: probe tells. -EINVAL bad URL, -EPROTONOSUPPORT unknown scheme.
  */
 int tier_open(const char *name, const char *url, struct tier **ret_tier);
 void tier_close(struct tier *tier);
 DEFINE_CLEANUP(struct tier *, tier_close)
+
+/* Whoever waits for the place leaves; later calls fail with -ECANCELED. Not every kind can. */
+void tier_stop(struct tier *tier);
+
+#define TIER_WHY_SIZE 256
+
+/* As backend->why, "" where the kind of tier does not say; @buffer is returned. */
+const char *tier_why(struct tier *tier, char *buffer, size_t size);
+
+/*
+ * Is @key @object? By confirm() where the tier can, else by check(), with @pace. 0; -EBADMSG no;
+ * the errors of both.
+ */
+int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
+		const struct tier_source *pace);
 
 /*
  * The first time a place is used for a volume: makes .mediafs/v1/tier.json with @volume's

@@ -196,19 +196,16 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 			const struct copy_row *copy)
 {
 	const struct tier_source pace = { .pace = pace_check, .arg = transfer };
+	const struct tier_object object = { .size = content->size, .digest = content->digest };
 	struct lane *lane = lane_of(transfer, copy->tier);
-	struct digest digest;
 	struct tier *tier;
-	uint64_t size;
 	int r;
 
 	if (!lane || !tier_key_ok(copy->key))
 		return 0;
 	tier = lane->tier.tier;
-	r = tier->backend->check(tier, copy->key, &pace, &digest, &size);
-	if (r == 0 && (size != content->size || !digest_equal(&digest, &content->digest)))
-		r = -EBADMSG;
-	else if (r != -EBADMSG)
+	r = tier_verify(tier, copy->key, &object, &pace);
+	if (r != -EBADMSG)
 		r = lane_judge(lane, r);
 	switch (r) {
 	case 0:

@@ -33,10 +33,11 @@ struct lane {
 	int64_t back_off_ns; /* the last pause, 0 after success */
 
 	/* Guarded by transfer->lock. */
-	uint64_t seen;       /* the last of transfer->wakes it looked at */
-	int condition;       /* 0, or why the whole tier takes nothing now */
-	int64_t next_try_ns; /* of transfer_now_ns(); meaningful while condition is set */
-	int64_t aside_ns;    /* monotonic: when it last stepped aside */
+	uint64_t seen;           /* the last of transfer->wakes it looked at */
+	int condition;           /* 0, or why the whole tier takes nothing now */
+	int64_t next_try_ns;     /* of transfer_now_ns(); meaningful while condition is set */
+	int64_t aside_ns;        /* monotonic: when it last stepped aside */
+	char why[TIER_WHY_SIZE]; /* what the tier says of condition, "" nothing */
 	char path[512];
 	uint64_t path_bytes, path_done;
 };
@@ -180,3 +181,5 @@ void source_fini(struct source *source);
 /* As tier_source. */
 int source_read(void *arg, uint64_t offset, void *buffer, size_t length);
 int source_pace(void *arg, uint64_t bytes);
+int source_note(void *arg, const char *text);
+int source_recall(void *arg, char **ret_text);

@@ -90,24 +90,43 @@ static int64_t next_back_off(struct lane *lane)
 	return with_jitter(lane->back_off_ns);
 }
 
+/* The tier's own words for @error, where it has some. */
+static void ask_why(struct lane *lane, int error, char why[TIER_WHY_SIZE])
+{
+	why[0] = 0;
+	if (error == -EHOSTDOWN || error == -EROFS || error == -ENOSPC)
+		(void)tier_why(lane->tier.tier, why, TIER_WHY_SIZE);
+}
+
+static void warn(const struct lane *lane, int error, const char *why, const char *then)
+{
+	log_warning("tier %s %s%s%s%s", lane->tier.tier->name, condition_text(error),
+		    *why ? ": " : "", why, then);
+}
+
 void lane_set_condition(struct lane *lane, int error)
 {
 	struct transfer *transfer = lane->transfer;
 	const char *name = lane->tier.tier->name;
+	char why[TIER_WHY_SIZE];
 	int64_t pause_ns = 0;
+	bool is_news;
 	int before;
 
 	if (error)
 		pause_ns = next_back_off(lane);
 	else
 		lane->back_off_ns = 0;
+	ask_why(lane, error, why);
 	mutex_lock(&transfer->lock);
 	before = lane->condition;
+	is_news = error != before || strcmp(why, lane->why) != 0;
+	memcpy(lane->why, why, sizeof(lane->why));
 	lane->condition = error;
 	lane->next_try_ns = error ? transfer_now_ns(transfer) + pause_ns : 0;
 	mutex_unlock(&transfer->lock);
-	if (error && error != before)
-		log_warning("tier %s %s: what is to go there waits", name, condition_text(error));
+	if (error && is_news)
+		warn(lane, error, why, ": what is to go there waits");
 	else if (!error && before)
 		log_info("tier %s works again", name);
 }
@@ -115,19 +134,22 @@ void lane_set_condition(struct lane *lane, int error)
 void lane_note_down(struct lane *lane)
 {
 	struct transfer *transfer = lane->transfer;
+	char why[TIER_WHY_SIZE];
 	bool new_to_us;
 
+	ask_why(lane, -EHOSTDOWN, why);
 	mutex_lock(&transfer->lock);
 	new_to_us = lane->condition == 0;
 	if (new_to_us) {
 		lane->condition = -EHOSTDOWN;
+		memcpy(lane->why, why, sizeof(lane->why));
 		lane->next_try_ns = transfer_now_ns(transfer) + BACK_OFF_NS;
 		transfer->wakes++;
 		cond_broadcast(&transfer->changed);
 	}
 	mutex_unlock(&transfer->lock);
 	if (new_to_us)
-		log_warning("tier %s %s", lane->tier.tier->name, condition_text(-EHOSTDOWN));
+		warn(lane, -EHOSTDOWN, why, "");
 }
 
 static void uuid_key(const struct lane *lane, char *key, size_t size)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -185,6 +186,36 @@ int source_read(void *arg, uint64_t offset, void *buffer, size_t length)
 	if (source->error == 0)
 		source->error = read_range(source, offset, buffer, length);
 	return source->error;
+}
+
+/* One for each content on its way to each tier; gone when it is stored. */
+static void note_key(const struct source *source, char *key, size_t size)
+{
+	(void)snprintf(key, size, "upload.%" PRIu32 ".%" PRIu64, source->lane->tier.id,
+		       source->content->id);
+}
+
+int source_note(void *arg, const char *text)
+{
+	const struct source *source = arg;
+	struct catalog *catalog = source->lane->transfer->catalog;
+	char key[64];
+	int r;
+
+	note_key(source, key, sizeof(key));
+	if (!text)
+		return catalog_drop_meta(catalog, key);
+	r = catalog_set_meta(catalog, key, text);
+	return r < 0 ? r : catalog_flush(catalog);
+}
+
+int source_recall(void *arg, char **ret_text)
+{
+	const struct source *source = arg;
+	char key[64];
+
+	note_key(source, key, sizeof(key));
+	return catalog_get_meta(source->lane->transfer->catalog, key, ret_text);
 }
 
 int source_pace(void *arg, uint64_t bytes)

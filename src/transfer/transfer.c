@@ -147,6 +147,9 @@ void transfer_stop(struct transfer *transfer)
 	mutex_unlock(&transfer->lock);
 	bucket_stop(&transfer->bucket);
 	bucket_stop(&transfer->urgent);
+	for (size_t i = 0; i < transfer->lane_count; i++)
+		if (transfer->lanes[i].tier.tier)
+			tier_stop(transfer->lanes[i].tier.tier);
 }
 
 void transfer_free(struct transfer *transfer)
@@ -316,6 +319,7 @@ void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_
 		if (lane->condition && !status.tier_down) {
 			status.tier_down = true;
 			status.tier_error = lane->condition;
+			memcpy(status.tier_why, lane->why, sizeof(status.tier_why));
 			status.next_try_ns =
 				lane->next_try_ns - transfer_now_ns(transfer) + realtime_ns();
 		}

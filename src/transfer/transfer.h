@@ -71,7 +71,8 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 
 /*
  * Ask the tiers now for copies of @content: each must exist, have the size and digest (read
- * back from its medium). Returns the number of good copies, updates the catalog's rows.
+ * back from its medium, or vouched for: tier_verify()). Returns the number of good copies, updates
+ * the catalog's rows.
  */
 int transfer_recheck(struct transfer *transfer, const struct content_row *content);
 
@@ -82,10 +83,11 @@ struct transfer_status {
 	uint64_t rate; /* bytes/s, over the last seconds */
 	uint64_t sent_total;
 	bool paused;
-	bool aside;          /* slow: bytes arrive on the same disk, and go first */
-	bool tier_down;      /* any */
-	int tier_error;      /* of the tier that is down */
-	int64_t next_try_ns; /* realtime, 0 = none */
+	bool aside;                   /* slow: bytes arrive on the same disk, and go first */
+	bool tier_down;               /* any */
+	int tier_error;               /* of the tier that is down */
+	char tier_why[TIER_WHY_SIZE]; /* what it says of that, "" nothing */
+	int64_t next_try_ns;          /* realtime, 0 = none */
 };
 void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_status);
 

@@ -122,7 +122,7 @@ static int use_copy_there(struct job *job)
 	return r;
 }
 
-/* Where a name that may not be a key goes: bytes that it may not hold become '_'. */
+/* Where a name that may not be a key goes: all but printable ASCII becomes '_'. */
 static char *safe_key(const struct job *job)
 {
 	char hex[DIGEST_HEX_SIZE];
@@ -132,7 +132,7 @@ static char *safe_key(const struct job *job)
 	if (asprintf(&key, "_%s~%.8s", job->path, hex) < 0)
 		return NULL;
 	for (char *c = key; *c; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+		if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
 			*c = '_';
 	return key;
 }
@@ -155,12 +155,23 @@ static char *other_key(const struct job *job, const char *key, int digits)
 	return other;
 }
 
+static struct tier_object object_of(const struct job *job)
+{
+	return (struct tier_object){
+		.size = job->content.size,
+		.digest = job->content.digest,
+		.mtime_ns = job->node.mtime_ns,
+		.mode = job->node.mode,
+		.site = job->lane->transfer->store->site_uuid,
+	};
+}
+
 /* Somebody has @key already. 1 it is this content, 0 it is not; the tier's errors. */
 static int is_it_this(struct job *job, const char *key, struct source *source)
 {
 	struct tier *tier = job->lane->tier.tier;
 	const struct tier_source pace = { .pace = source_pace, .arg = source };
-	struct digest digest;
+	const struct tier_object object = object_of(job);
 	uint64_t size;
 	int r;
 
@@ -168,12 +179,10 @@ static int is_it_this(struct job *job, const char *key, struct source *source)
 	if (r == 0 && size != job->content.size)
 		return 0;
 	if (r == 0)
-		r = tier->backend->check(tier, key, &pace, &digest, &size);
+		r = tier_verify(tier, key, &object, &pace);
 	if (r == -EBADMSG)
 		return 0;
-	if (r < 0)
-		return r;
-	return size == job->content.size && digest_equal(&digest, &job->content.digest);
+	return r < 0 ? r : 1;
 }
 
 /* 1 the object under @key is this content, 0 the key is another's. */
@@ -183,14 +192,11 @@ static int put_under(struct job *job, const char *key, struct source *source)
 	const struct tier_source bytes = {
 		.read = source_read,
 		.pace = source_pace,
+		.note = source_note,
+		.recall = source_recall,
 		.arg = source,
 	};
-	const struct tier_object object = {
-		.size = job->content.size,
-		.digest = job->content.digest,
-		.mtime_ns = job->node.mtime_ns,
-		.mode = job->node.mode,
-	};
+	const struct tier_object object = object_of(job);
 	uint64_t size;
 	int r;
 
@@ -209,11 +215,11 @@ static int put_under(struct job *job, const char *key, struct source *source)
 }
 
 /* The keys to try, best first; the last one lies at the top, where no folder can be in the way. */
-static char *key_to_try(const struct job *job, unsigned attempt)
+static char *key_to_try(const struct job *job, unsigned attempt, bool plain)
 {
 	cleanup_free char *key = strdup(job->path);
 
-	if (key && !tier_key_ok(key)) {
+	if (key && (plain || !tier_key_ok(key))) {
 		free(key);
 		key = safe_key(job);
 	}
@@ -226,8 +232,10 @@ static char *key_to_try(const struct job *job, unsigned attempt)
 
 static int put(struct job *job, struct source *source)
 {
-	for (unsigned attempt = 0; attempt < 3; attempt++) {
-		cleanup_free char *key = key_to_try(job, attempt);
+	bool plain = false;
+
+	for (unsigned attempt = 0; attempt < 3;) {
+		cleanup_free char *key = key_to_try(job, attempt, plain);
 		int64_t now;
 		int r;
 
@@ -236,8 +244,13 @@ static int put(struct job *job, struct source *source)
 		if (!tier_key_ok(key))
 			return -ENAMETOOLONG;
 		r = put_under(job, key, source);
+		if (r == -EILSEQ && !plain) {
+			plain = true; /* bytes that the place has no name for */
+			continue;
+		}
+		attempt++;
 		/* A file is where a folder would have to be, or the other way round. */
-		if (r == -ENOTDIR || r == -EISDIR)
+		if (r == -ENOTDIR || r == -EISDIR || r == -ENAMETOOLONG)
 			continue;
 		if (r < 0)
 			return r;

@@ -94,7 +94,7 @@ static void clip_fini(struct clip *clip)
 
 static int put(struct tier *tier, const char *key, struct clip *clip)
 {
-	const struct tier_source source = { clip_read, clip_pace, clip };
+	const struct tier_source source = { .read = clip_read, .pace = clip_pace, .arg = clip };
 
 	return tier->backend->put(tier, key, &clip->object, &source);
 }

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the parts of the S3 tier share. Included only by them. */
+#include <curl/curl.h>
+#include <stdatomic.h>
+
+#include "tier/internal.h"
+#include "tier/s3_credentials.h"
+#include "tier/s3_sign.h"
+#include "tier/s3_url.h"
+#include "util/thread.h"
+
+#define S3_POOL_MAX 32u
+
+/* Longest key of an object, with the prefix. Source: Amazon S3 User Guide, "Naming objects". */
+#define S3_KEY_MAX 1024u
+
+/* Metadata of an object of ours: user.mediafs.* as far as S3 keeps it. */
+#define S3_META_DIGEST "x-amz-meta-mediafs-xxh3-128" /* hex */
+#define S3_META_SIZE "x-amz-meta-mediafs-size"       /* decimal */
+#define S3_META_MTIME "x-amz-meta-mediafs-mtime-ns"  /* since 1970 */
+#define S3_META_MODE "x-amz-meta-mediafs-mode"       /* octal */
+#define S3_META_SITE "x-amz-meta-mediafs-site"       /* UUID */
+
+/* What the server was seen to do with "If-None-Match: *". */
+enum s3_condition { S3_UNKNOWN, S3_HONOURED, S3_REFUSED };
+
+struct s3_tier {
+	struct tier tier; /* first */
+
+	/* Constant after open. */
+	struct s3_place place;
+	struct s3_credentials *credentials; /* owned */
+
+	atomic_bool stopping;        /* whoever waits for the server leaves */
+	_Atomic int put_condition;   /* enum s3_condition, of PUT */
+	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
+	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
+
+	struct mutex lock; /* rank 80; guards the rest */
+	struct cond changed;
+	CURL *pool[S3_POOL_MAX]; /* idle, owned; each keeps its connection */
+	unsigned pooled;
+	char region[64];         /* as the server wants it signed */
+	int64_t clock_offset_s;  /* the server's clock less ours */
+	char why[TIER_WHY_SIZE]; /* what the tier as a whole suffers from; "" nothing */
+};
+
+static inline struct s3_tier *s3_of(struct tier *tier)
+{
+	return (struct s3_tier *)tier;
+}
+
+/* Requests: s3_http.c -------------------------------------------------------------------- */
+
+#define S3_QUERY_MAX 6
+#define S3_HEADERS_MAX 16
+
+struct s3_request {
+	const char *method;
+	const char *key; /* NULL: the bucket */
+	struct s3_pair query[S3_QUERY_MAX];
+	size_t query_count;
+	struct s3_pair headers[S3_HEADERS_MAX]; /* lower case; signed; values may not change */
+	size_t header_count;
+	const void *body; /* NULL: none */
+	size_t body_length;
+	char payload_hash[S3_HASH_SIZE]; /* of the body; "" until it is known */
+
+	/* Told of bytes sent and received, in the thread of the call. May be NULL. */
+	const struct tier_source *pace;
+
+	/* Where the body of a good answer goes: @into, @sink, or the reply's own buffer. */
+	void *into;
+	size_t into_size;
+	int (*sink)(void *arg, const void *bytes, size_t length);
+	void *sink_arg;
+	size_t reply_max; /* of the reply's own buffer; 0: S3_REPLY_MAX */
+
+	unsigned tries;  /* 0: S3_TRIES */
+	unsigned hang_s; /* without a byte either way; 0: S3_HANG_S */
+};
+
+#define S3_REPLY_MAX (4u << 20)
+#define S3_TRIES 3u
+#define S3_HANG_S 30u
+
+void s3_add_header(struct s3_request *request, const char *name, const char *value);
+void s3_add_query(struct s3_request *request, const char *name, const char *value);
+
+struct s3_reply {
+	long status;                      /* 0: no answer */
+	char code[64];                    /* of the error, "" none */
+	char region[64];                  /* that the server says it is, "" none */
+	char etag[128];                   /* without its quotes, "" none */
+	char digest[DIGEST_HEX_SIZE];     /* S3_META_DIGEST, "" none */
+	int64_t length;                   /* Content-Length, -1 none */
+	int64_t range_start, range_total; /* Content-Range, -1 none */
+	int64_t date_s;                   /* Date, 0 none */
+	int64_t retry_after_s;            /* 0 none */
+
+	char *body; /* owned; NUL-terminated; of errors too */
+	size_t body_length;
+	size_t received; /* bytes that went to @into or @sink */
+	int local_error; /* pace or sink stopped it, or the answer is too long */
+};
+void s3_reply_fini(struct s3_reply *reply);
+void s3_reply_clear(struct s3_reply *reply);
+
+/* What to do after an attempt. */
+enum s3_next {
+	S3_DONE,
+	S3_RETRY,   /* the same again, later */
+	S3_REFRESH, /* with other keys */
+	S3_CLOCK,   /* with the server's clock */
+	S3_REGION,  /* for the region it names */
+	S3_FAIL,
+};
+
+struct s3_verdict {
+	enum s3_next next;
+	int error;       /* what it is when it is given up */
+	const char *why; /* static; NULL: nothing that concerns the whole tier */
+};
+
+/* Pure. @method of the request; @signed_s when it was signed, by the server's clock as we knew
+ * it. @curl as libcurl's. s3_errors.c. */
+struct s3_verdict s3_judge(CURLcode curl, const char *method, const struct s3_reply *reply,
+			   int64_t signed_s);
+
+/* Fill in code and region from the body of an answer. s3_errors.c. */
+void s3_read_error(struct s3_reply *reply);
+
+/* One attempt, for who runs several at once. */
+struct s3_exchange {
+	struct s3_tier *s3;
+	struct s3_request *request; /* borrowed */
+	struct s3_reply reply;      /* owned */
+	CURL *easy;                 /* owned, from the pool */
+	struct curl_slist *headers; /* owned; hold secrets */
+	struct s3_keys keys;        /* owned */
+	size_t sent;
+	int64_t signed_s, moved_ns;
+	curl_off_t moved_bytes;
+	unsigned attempts;
+	unsigned fixed; /* bits 1 << enum s3_next that were tried */
+	char curl_error[CURL_ERROR_SIZE];
+};
+
+/* As libcurl calls it, @arg the exchange. s3_reply.c. */
+size_t s3_on_header(char *line, size_t size, size_t count, void *arg);
+
+/* Bytes of the body go where the request wants them. s3_reply.c. */
+int s3_take_body(struct s3_exchange *exchange, const char *bytes, size_t length);
+
+void s3_exchange_init(struct s3_exchange *exchange, struct s3_tier *s3, struct s3_request *request);
+void s3_exchange_fini(struct s3_exchange *exchange);
+
+/* Sign and make exchange->easy ready to be performed. -EHOSTDOWN: no keys (s3->why says more). */
+int s3_exchange_begin(struct s3_exchange *exchange);
+
+/*
+ * After it was performed: 0 done well, 1 to be begun again after *ret_pause_ns, or the error.
+ */
+int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pause_ns);
+
+/* The whole of it: 0 with a 2xx, or the error; @ret_reply in both cases, the caller ends it. */
+int s3_call(struct s3_tier *s3, struct s3_request *request, struct s3_reply *ret_reply);
+
+/* Sleep, or -ECANCELED. */
+int s3_pause(struct s3_tier *s3, int64_t pause_ns);
+
+void s3_set_why(struct s3_tier *s3, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Objects: s3.c, s3_put.c, s3_parts.c ----------------------------------------------------- */
+
+/* Every call begins so: -EHOSTDOWN when the place is not the expected one. */
+int s3_enter(struct s3_tier *s3);
+
+/* 0 or why @key cannot be one: -EINVAL, -ENAMETOOLONG, -EILSEQ. */
+int s3_check_key(const struct s3_tier *s3, const char *key);
+
+int s3_head(struct s3_tier *s3, const char *key, struct s3_reply *ret_reply);
+
+/* The digest of an object as it is now, all of it read. */
+int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source *pace,
+		   struct digest *ret_digest, uint64_t *ret_size);
+
+/*
+ * Does the server hold what was sent under @key? @etag that it must show, "" unknown. 0;
+ * -EEXIST it has another object, -EBADMSG ours but not whole, -ENOENT nothing.
+ */
+int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_object *object,
+		    const struct tier_source *source, const char *etag);
+
+int s3_list(struct tier *tier, const char *prefix,
+	    int (*fn)(void *arg, const char *name, bool is_folder), void *arg);
+
+/* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. */
+int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
+		 const struct tier_object *object, const struct tier_source *pace,
+		 enum put_flags flags);
+
+/* The headers that an object of ours gets; their values live in @text. */
+struct s3_meta {
+	char size[24], mtime[24], mode[12], digest[DIGEST_HEX_SIZE];
+};
+void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
+		 const struct tier_object *object, struct s3_meta *text);
+
+int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *object,
+		 const struct tier_source *source);
+
+/* Bytes of a part but the last, for an object of @size: the same for all of them. */
+uint64_t s3_part_bytes(uint64_t size);

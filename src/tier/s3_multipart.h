@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the two halves of a multipart upload share: s3_parts.c (the upload), s3_send.c (bytes). */
+#include "tier/s3.h"
+
+#define S3_ETAG_SIZE 128
+
+struct s3_parts {
+	struct s3_tier *s3;
+	const char *key;
+	const struct tier_object *object;
+	const struct tier_source *source;
+
+	uint64_t part_bytes;
+	unsigned count;
+	char *upload;  /* owned; the server's id */
+	char **listed; /* owned; ETags of parts that the server said it has, NULL not */
+	char **etags;  /* owned; ETags of the parts that it has */
+	struct digest_state *digest; /* owned; of all bytes, in order */
+};
+
+static inline uint64_t s3_part_length(const struct s3_parts *parts, unsigned index)
+{
+	uint64_t left = parts->object->size - index * parts->part_bytes;
+
+	return left < parts->part_bytes ? left : parts->part_bytes;
+}
+
+/* Send all parts that the server does not have: parts->etags is full afterwards. */
+int s3_send_parts(struct s3_parts *parts);

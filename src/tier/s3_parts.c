@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * A large object in equal parts, several on their way at a time. What was begun is noted with
+ * the source; a later put of the same content asks the server for the parts it has, and
+ * believes it where the MD5 of the bytes here is the part's ETag.
+ *
+ * The note, as JSON: v 1, key, part (bytes), upload (the server's id).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "tier/s3_multipart.h"
+#include "tier/s3_xml.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/json.h"
+
+/* A server puts parts together for minutes, and may be silent meanwhile. */
+#define COMPLETE_HANG_S 300u
+
+#define PART_MIN_BYTES (16u << 20)
+
+/* Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits": 10 000 parts. */
+#define PARTS_WANTED 9500u
+
+uint64_t s3_part_bytes(uint64_t size)
+{
+	uint64_t bytes = (size + PARTS_WANTED - 1) / PARTS_WANTED;
+
+	bytes = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+	return bytes > PART_MIN_BYTES ? bytes : PART_MIN_BYTES;
+}
+
+static void parts_fini(struct s3_parts *parts)
+{
+	for (unsigned i = 0; i < parts->count; i++) {
+		free(parts->etags ? parts->etags[i] : NULL);
+		free(parts->listed ? parts->listed[i] : NULL);
+	}
+	free(parts->etags);
+	free(parts->listed);
+	free(parts->upload);
+	digest_free(parts->digest);
+}
+
+static int parts_init(struct s3_parts *parts)
+{
+	parts->part_bytes = s3_part_bytes(parts->object->size);
+	parts->count =
+		(unsigned)((parts->object->size + parts->part_bytes - 1) / parts->part_bytes);
+	parts->etags = calloc(parts->count, sizeof(char *));
+	parts->listed = calloc(parts->count, sizeof(char *));
+	parts->digest = digest_new();
+	return parts->etags && parts->listed && parts->digest ? 0 : -ENOMEM;
+}
+
+/* The note ------------------------------------------------------------------------------- */
+
+static int write_note(const struct s3_parts *parts)
+{
+	cleanup_json json_t *root = NULL;
+	cleanup_free char *text = NULL;
+
+	if (!parts->source->note)
+		return 0;
+	root = json_pack("{s:i,s:o,s:I,s:s}", "v", 1, "key", json_path(parts->key), "part",
+			 (json_int_t)parts->part_bytes, "upload", parts->upload);
+	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	return text ? parts->source->note(parts->source->arg, text) : -ENOMEM;
+}
+
+static void drop_note(const struct s3_parts *parts)
+{
+	if (parts->source->note)
+		/* One that stays costs the next put a question. */
+		(void)parts->source->note(parts->source->arg, NULL);
+}
+
+static void abort_upload(struct s3_tier *s3, const char *key, const char *upload)
+{
+	struct s3_request request = { .method = "DELETE", .key = key, .tries = 1 };
+	struct s3_reply reply;
+
+	s3_add_query(&request, "uploadId", upload);
+	/* Where deleting is not allowed, the bucket's own rule has to do it. */
+	(void)s3_call(s3, &request, &reply);
+	s3_reply_fini(&reply);
+}
+
+/* What an earlier put left: parts->upload when it is of use. */
+static int recall(struct s3_parts *parts)
+{
+	cleanup_json json_t *root = NULL;
+	cleanup_free char *text = NULL, *key = NULL;
+	const char *upload;
+	int r = parts->source->recall ? parts->source->recall(parts->source->arg, &text) : 0;
+
+	if (r <= 0)
+		return r;
+	root = json_loads(text, 0, NULL);
+	key = json_path_value(json_object_get(root, "key"));
+	upload = json_string_or(root, "upload", "");
+	if (json_int_or(root, "v", 0) != 1 || !key || !*upload || s3_check_key(parts->s3, key) < 0)
+		return 0;
+	if (strcmp(key, parts->key) != 0 ||
+	    json_int_or(root, "part", 0) != (int64_t)parts->part_bytes) {
+		abort_upload(parts->s3, key, upload); /* ours, and nobody goes on with it */
+		return 0;
+	}
+	parts->upload = strdup(upload);
+	return parts->upload ? 0 : -ENOMEM;
+}
+
+/* What the server has --------------------------------------------------------------------- */
+
+/* A page of ListPartsResult. */
+struct page {
+	struct s3_parts *parts;
+	unsigned number;
+	int64_t size;
+	char etag[S3_ETAG_SIZE];
+	bool more;
+	char marker[16];
+};
+
+static int take_listed(struct page *page)
+{
+	struct s3_parts *parts = page->parts;
+	unsigned i = page->number - 1;
+
+	if (page->number < 1 || page->number > parts->count ||
+	    page->size != (int64_t)s3_part_length(parts, i))
+		return 0;
+	free(parts->listed[i]);
+	parts->listed[i] = strdup(page->etag);
+	return parts->listed[i] ? 0 : -ENOMEM;
+}
+
+static int on_part(void *arg, const char *path, const char *text)
+{
+	struct page *page = arg;
+	size_t length = strlen(text);
+
+	if (strcmp(path, "ListPartsResult/Part/PartNumber") == 0) {
+		page->number = (unsigned)strtoul(text, NULL, 10);
+	} else if (strcmp(path, "ListPartsResult/Part/Size") == 0) {
+		page->size = strtoll(text, NULL, 10);
+	} else if (strcmp(path, "ListPartsResult/Part/ETag") == 0 && length < S3_ETAG_SIZE) {
+		(void)snprintf(page->etag, sizeof(page->etag), "%s", text + (*text == '"'));
+		page->etag[strcspn(page->etag, "\"")] = 0;
+	} else if (strcmp(path, "ListPartsResult/IsTruncated") == 0) {
+		page->more = strcmp(text, "true") == 0;
+	} else if (strcmp(path, "ListPartsResult/NextPartNumberMarker") == 0) {
+		(void)snprintf(page->marker, sizeof(page->marker), "%.15s", text);
+	} else if (strcmp(path, "ListPartsResult/Part") == 0) {
+		int r = take_listed(page);
+
+		page->number = 0;
+		page->size = -1;
+		page->etag[0] = 0;
+		return r;
+	}
+	return 0;
+}
+
+/* -ENOENT: the server does not know the upload. */
+static int list_parts(struct s3_parts *parts)
+{
+	struct page page = { .parts = parts };
+	int r;
+
+	do {
+		struct s3_request request = { .method = "GET", .key = parts->key };
+		char marker[sizeof(page.marker)];
+		struct s3_reply reply;
+
+		memcpy(marker, page.marker, sizeof(marker));
+		s3_add_query(&request, "uploadId", parts->upload);
+		if (*marker)
+			s3_add_query(&request, "part-number-marker", marker);
+		page.more = false;
+		r = s3_call(parts->s3, &request, &reply);
+		if (r == 0)
+			r = s3_xml_read(reply.body, reply.body_length, on_part, &page);
+		s3_reply_fini(&reply);
+		if (page.more && strcmp(marker, page.marker) == 0)
+			page.more = false; /* it would never end */
+	} while (r == 0 && page.more);
+	return r == -EPROTO ? -EREMOTEIO : r;
+}
+
+static int on_created(void *arg, const char *path, const char *text)
+{
+	struct s3_parts *parts = arg;
+
+	if (strcmp(path, "InitiateMultipartUploadResult/UploadId") != 0)
+		return 0;
+	free(parts->upload);
+	parts->upload = strdup(text);
+	return parts->upload ? 0 : -ENOMEM;
+}
+
+static int create(struct s3_parts *parts)
+{
+	struct s3_request request = { .method = "POST", .key = parts->key };
+	struct s3_reply reply;
+	struct s3_meta text;
+	int r;
+
+	s3_add_query(&request, "uploads", "");
+	s3_add_meta(&request, parts->s3, parts->object, &text);
+	r = s3_call(parts->s3, &request, &reply);
+	if (r == 0)
+		r = s3_xml_read(reply.body, reply.body_length, on_created, parts);
+	s3_reply_fini(&reply);
+	if (r == -EPROTO || (r == 0 && (!parts->upload || !*parts->upload)))
+		return -EREMOTEIO;
+	return r < 0 ? r : write_note(parts);
+}
+
+/* Putting it together --------------------------------------------------------------------- */
+
+/* The ETag that the whole must have where ETags are MD5s: "" when those of the parts are not. */
+static int whole_etag(const struct s3_parts *parts, char ret_etag[S3_ETAG_SIZE])
+{
+	cleanup_free uint8_t *sums = malloc((size_t)parts->count * 16);
+	char hex[33];
+
+	ret_etag[0] = 0;
+	if (!sums)
+		return -ENOMEM;
+	for (unsigned i = 0; i < parts->count; i++) {
+		struct digest sum; /* as many bytes as an MD5 */
+
+		if (digest_parse(parts->etags[i], &sum) < 0)
+			return 0;
+		memcpy(sums + (size_t)i * 16, sum.bytes, 16);
+	}
+	if (s3_md5(sums, (size_t)parts->count * 16, hex) < 0)
+		return 0;
+	(void)snprintf(ret_etag, S3_ETAG_SIZE, "%s-%u", hex, parts->count);
+	return 0;
+}
+
+static char *completion(const struct s3_parts *parts)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	if (!out)
+		return NULL;
+	(void)fputs("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+		    out);
+	for (unsigned i = 0; i < parts->count; i++) {
+		cleanup_free char *etag = s3_xml_escape(parts->etags[i]);
+
+		(void)fprintf(out,
+			      "<Part><PartNumber>%u</PartNumber><ETag>&quot;%s&quot;</ETag></Part>",
+			      i + 1, etag ? etag : "");
+	}
+	(void)fputs("</CompleteMultipartUpload>", out);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
+static int post_completion(struct s3_parts *parts, const char *text, bool conditional)
+{
+	struct s3_request request = { .method = "POST",
+				      .key = parts->key,
+				      .body = text,
+				      .body_length = strlen(text),
+				      .hang_s = COMPLETE_HANG_S };
+	struct s3_reply reply;
+	int r;
+
+	s3_add_query(&request, "uploadId", parts->upload);
+	s3_add_header(&request, "content-type", "application/xml");
+	if (conditional)
+		s3_add_header(&request, "if-none-match", "*");
+	r = s3_call(parts->s3, &request, &reply);
+	s3_reply_fini(&reply);
+	return r;
+}
+
+/*
+ * The parts become the object. However the answer reads, or if it was lost: what counts is what
+ * the server has then.
+ */
+static int complete(struct s3_parts *parts)
+{
+	cleanup_free char *text = completion(parts);
+	char etag[S3_ETAG_SIZE];
+	int r = text ? whole_etag(parts, etag) : -ENOMEM;
+	int there;
+
+	if (r < 0)
+		return r;
+	r = post_completion(parts, text, true);
+	there = r == -ECANCELED ? r
+				: s3_confirm_sent(parts->s3, parts->key, parts->object,
+						  parts->source, etag);
+	if ((r == -EEXIST || r == -ENOTSUP) && there == -ENOENT) {
+		/* Nobody has the key: the server does not understand the condition. */
+		r = post_completion(parts, text, false);
+		there = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source, etag);
+	}
+	if (r == 0 || there == 0 || there == -EEXIST || there == -EBADMSG)
+		return there;
+	return r == -ENOENT ? -EREMOTEIO : r; /* the upload is gone, and so are its parts */
+}
+
+/* Go on with what was begun, or begin. 1: it is all there already. */
+static int start(struct s3_parts *parts)
+{
+	int r = recall(parts);
+
+	if (r == 0 && parts->upload)
+		r = list_parts(parts);
+	else if (r == 0)
+		return create(parts);
+	if (r != -ENOENT)
+		return r;
+	/* Put together, and the answer was lost? Or thrown away by the server. */
+	r = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source, "");
+	if (r != -ENOENT)
+		return r == 0 ? 1 : r;
+	return create(parts);
+}
+
+/* Nothing of the upload helps a later attempt. */
+static bool is_final(int error)
+{
+	return error == -EEXIST || error == -ESTALE || error == -EBADMSG || error == -EFBIG ||
+	       error == -ENAMETOOLONG;
+}
+
+int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *object,
+		 const struct tier_source *source)
+{
+	cleanup_with(parts_fini) struct s3_parts parts = {
+		.s3 = s3, .key = key, .object = object, .source = source
+	};
+	struct digest digest;
+	int r = parts_init(&parts);
+
+	if (r == 0)
+		r = start(&parts);
+	if (r == 0) {
+		r = s3_send_parts(&parts);
+		if (r == 0)
+			digest_final(parts.digest, &digest);
+		if (r == 0 && !digest_equal(&digest, &object->digest))
+			r = -ESTALE;
+		if (r == 0)
+			r = complete(&parts);
+	}
+	r = r == 1 ? 0 : r;
+	if (is_final(r) && parts.upload)
+		abort_upload(s3, key, parts.upload);
+	if (r == 0 || is_final(r))
+		drop_note(&parts);
+	return r;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* PUT of what fits into memory, and the proof that the server has what was sent. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "tier/s3.h"
+#include "util/cleanup.h"
+
+void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
+		 const struct tier_object *object, struct s3_meta *text)
+{
+	const struct s3_place *place = &s3->place;
+
+	if (place->storage_class)
+		s3_add_header(request, "x-amz-storage-class", place->storage_class);
+	if (place->encryption)
+		s3_add_header(request, "x-amz-server-side-encryption", place->encryption);
+	if (place->kms_key)
+		s3_add_header(request, "x-amz-server-side-encryption-aws-kms-key-id",
+			      place->kms_key);
+	if (!object)
+		return;
+	digest_hex(&object->digest, text->digest);
+	(void)snprintf(text->size, sizeof(text->size), "%" PRIu64, object->size);
+	(void)snprintf(text->mode, sizeof(text->mode), "%o", object->mode & 07777);
+	s3_add_header(request, S3_META_DIGEST, text->digest);
+	s3_add_header(request, S3_META_SIZE, text->size);
+	s3_add_header(request, S3_META_MODE, text->mode);
+	if (object->mtime_ns != INT64_MIN) {
+		(void)snprintf(text->mtime, sizeof(text->mtime), "%" PRId64, object->mtime_ns);
+		s3_add_header(request, S3_META_MTIME, text->mtime);
+	}
+	if (object->site)
+		s3_add_header(request, S3_META_SITE, object->site);
+}
+
+static int is_taken(struct s3_tier *s3, const char *key)
+{
+	struct s3_reply reply;
+	int r = s3_head(s3, key, &reply);
+
+	s3_reply_fini(&reply);
+	if (r == 0)
+		return -EEXIST;
+	return r == -ENOENT ? 0 : r;
+}
+
+static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put_flags flags)
+{
+	bool condition = !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_REFUSED;
+	struct s3_request request = *basis;
+	struct s3_reply reply;
+	int r;
+
+	if (condition)
+		s3_add_header(&request, "if-none-match", "*");
+	r = s3_call(s3, &request, &reply);
+	s3_reply_fini(&reply);
+	if (condition && r == -ENOTSUP)
+		atomic_store(&s3->put_condition, S3_REFUSED);
+	else if (condition && r == -EEXIST)
+		atomic_store(&s3->put_condition, S3_HONOURED);
+	return r;
+}
+
+int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
+		 const struct tier_object *object, const struct tier_source *pace,
+		 enum put_flags flags)
+{
+	struct s3_request request = {
+		.method = "PUT", .key = key, .body = bytes, .body_length = length, .pace = pace
+	};
+	struct s3_meta text;
+	int r = 0;
+
+	s3_add_meta(&request, s3, object, &text);
+	r = s3_payload_hash(bytes, length, request.payload_hash);
+	/* Only asking first is left where the server was never seen to keep the condition. */
+	if (r == 0 && !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
+		r = is_taken(s3, key);
+	if (r < 0)
+		return r;
+	r = put_once(s3, &request, flags);
+	if (r == -ENOTSUP && !(flags & PUT_REPLACE))
+		r = put_once(s3, &request, flags); /* without the condition now */
+	return r;
+}
+
+int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_object *object,
+		    const struct tier_source *source, const char *etag)
+{
+	/* What comes back counts for no progress of the sending. */
+	const struct tier_source pace = { .pace = NULL, .arg = source->arg };
+	char hex[DIGEST_HEX_SIZE];
+	struct s3_reply reply;
+	struct digest digest;
+	uint64_t size;
+	bool proven;
+	int r;
+
+	digest_hex(&object->digest, hex);
+	r = s3_head(s3, key, &reply);
+	if (r == 0 && strcmp(reply.digest, hex) != 0)
+		r = -EEXIST;
+	else if (r == 0 && (uint64_t)reply.length != object->size)
+		r = -EBADMSG;
+	proven = r == 0 && (!*etag || strcasecmp(reply.etag, etag) == 0);
+	s3_reply_fini(&reply);
+	if (r < 0 || proven)
+		return r;
+	/* Its ETag says nothing of how the parts were put together: read them. */
+	r = s3_read_digest(s3, key, &pace, &digest, &size);
+	if (r < 0)
+		return r;
+	return size == object->size && digest_equal(&digest, &object->digest) ? 0 : -EBADMSG;
+}

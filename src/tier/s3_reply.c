@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* An answer as it comes in: its header, and where its body goes. */
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "tier/s3.h"
+
+#define ERROR_BODY_MAX 65536u
+
+void s3_reply_fini(struct s3_reply *reply)
+{
+	free(reply->body);
+	reply->body = NULL;
+}
+
+void s3_reply_clear(struct s3_reply *reply)
+{
+	s3_reply_fini(reply);
+	*reply = (struct s3_reply){ .length = -1, .range_start = -1, .range_total = -1 };
+}
+
+static int keep_body(struct s3_reply *reply, const char *bytes, size_t length, size_t max)
+{
+	char *body;
+
+	if (length > max - reply->body_length)
+		return -EFBIG;
+	body = realloc(reply->body, reply->body_length + length + 1);
+	if (!body)
+		return -ENOMEM;
+	memcpy(body + reply->body_length, bytes, length);
+	reply->body = body;
+	reply->body_length += length;
+	body[reply->body_length] = 0;
+	return 0;
+}
+
+int s3_take_body(struct s3_exchange *exchange, const char *bytes, size_t length)
+{
+	struct s3_request *request = exchange->request;
+	struct s3_reply *reply = &exchange->reply;
+	int r;
+
+	if (reply->status / 100 != 2) {
+		/* What is left of an endless one is not worth an error. */
+		r = keep_body(reply, bytes, length, ERROR_BODY_MAX);
+		return r == -EFBIG ? 0 : r;
+	}
+	if (!request->into && !request->sink)
+		return keep_body(reply, bytes, length,
+				 request->reply_max ? request->reply_max : S3_REPLY_MAX);
+	if (request->into && length > request->into_size - reply->received)
+		return -EREMOTEIO; /* more than was asked for */
+	if (request->into)
+		memcpy((char *)request->into + reply->received, bytes, length);
+	r = request->sink ? request->sink(request->sink_arg, bytes, length) : 0;
+	reply->received += length;
+	return r;
+}
+
+/* The value of @name in a line of the header, copied; false: it is another one. */
+static bool header_is(const char *line, size_t length, const char *name, char *value, size_t size)
+{
+	size_t name_length = strlen(name);
+
+	if (length <= name_length || strncasecmp(line, name, name_length) != 0 ||
+	    line[name_length] != ':')
+		return false;
+	line += name_length + 1;
+	length -= name_length + 1;
+	while (length && (*line == ' ' || *line == '\t')) {
+		line++;
+		length--;
+	}
+	while (length && strchr(" \t\r\n", line[length - 1]))
+		length--;
+	if (length >= size) /* nothing of ours is that long */
+		length = 0;
+	memcpy(value, line, length);
+	value[length] = 0;
+	return true;
+}
+
+static int64_t number(const char *text)
+{
+	char *end;
+	long long value;
+
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	return errno || end == text || value < 0 ? -1 : value;
+}
+
+static void take_range(struct s3_reply *reply, const char *value)
+{
+	const char *slash = strchr(value, '/');
+
+	if (strncasecmp(value, "bytes ", 6) != 0 || !slash)
+		return;
+	reply->range_start = number(value + 6);
+	reply->range_total = number(slash + 1);
+}
+
+/* Without quotes: some servers send them, some do not. */
+static void take_etag(struct s3_reply *reply, const char *value)
+{
+	size_t length = strlen(value);
+
+	if (length >= 2 && *value == '"' && value[length - 1] == '"') {
+		value++;
+		length -= 2;
+	}
+	memcpy(reply->etag, value, length);
+	reply->etag[length] = 0;
+}
+
+size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
+{
+	struct s3_reply *reply = &((struct s3_exchange *)arg)->reply;
+	size_t length = size * count;
+	char value[128];
+
+	if (length > 5 && strncmp(line, "HTTP/", 5) == 0) {
+		const char *space = memchr(line, ' ', length);
+
+		s3_reply_clear(reply); /* after an interim answer */
+		reply->status = space ? strtol(space, NULL, 10) : 0;
+	} else if (header_is(line, length, "etag", value, sizeof(value))) {
+		take_etag(reply, value);
+	} else if (header_is(line, length, "content-length", value, sizeof(value))) {
+		reply->length = number(value);
+	} else if (header_is(line, length, "content-range", value, sizeof(value))) {
+		take_range(reply, value);
+	} else if (header_is(line, length, "date", value, sizeof(value))) {
+		time_t date = curl_getdate(value, NULL);
+
+		reply->date_s = date > 0 ? (int64_t)date : 0;
+	} else if (header_is(line, length, "retry-after", value, sizeof(value))) {
+		reply->retry_after_s = number(value) > 0 ? number(value) : 0;
+	} else if (header_is(line, length, "x-amz-bucket-region", value, sizeof(value))) {
+		if (strlen(value) < sizeof(reply->region))
+			(void)strcpy(reply->region, value);
+	} else if (header_is(line, length, S3_META_DIGEST, value, sizeof(value))) {
+		struct digest digest;
+
+		if (digest_parse(value, &digest) == 0)
+			digest_hex(&digest, reply->digest);
+	}
+	return length;
+}

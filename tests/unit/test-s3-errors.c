@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tier/s3.h"
+
+#include <errno.h>
+
+#include "test.h"
+
+#define NOW 1795890031
+
+struct sample {
+	const char *method;
+	long status;
+	const char *code;
+	int64_t date_s;
+	enum s3_next next;
+	int error;
+};
+
+TEST(answers_are_sorted_into_what_helps)
+{
+	static const struct sample samples[] = {
+		{ "GET", 200, "", NOW, S3_DONE, 0 },
+		{ "GET", 206, "", NOW, S3_DONE, 0 },
+		{ "PUT", 204, "", NOW, S3_DONE, 0 },
+		{ "POST", 200, "InternalError", NOW, S3_RETRY, -EREMOTEIO },
+		{ "POST", 200, "SomethingNew", NOW, S3_RETRY, -EREMOTEIO },
+		{ "GET", 404, "NoSuchKey", NOW, S3_FAIL, -ENOENT },
+		{ "HEAD", 404, "", NOW, S3_FAIL, -ENOENT },
+		{ "GET", 404, "NoSuchBucket", NOW, S3_FAIL, -EHOSTDOWN },
+		{ "PUT", 403, "AccessDenied", NOW, S3_FAIL, -EROFS },
+		{ "GET", 403, "AccessDenied", NOW, S3_FAIL, -EACCES },
+		{ "HEAD", 403, "", NOW, S3_REFRESH, -EACCES },
+		{ "PUT", 403, "SignatureDoesNotMatch", NOW, S3_REFRESH, -EHOSTDOWN },
+		{ "PUT", 403, "SignatureDoesNotMatch", NOW - 3600, S3_CLOCK, -EHOSTDOWN },
+		{ "PUT", 403, "AccessDenied", NOW + 3600, S3_CLOCK, -EHOSTDOWN },
+		{ "GET", 404, "NoSuchKey", NOW + 3600, S3_FAIL, -ENOENT },
+		{ "PUT", 403, "RequestTimeTooSkewed", NOW, S3_CLOCK, -EHOSTDOWN },
+		{ "GET", 400, "ExpiredToken", NOW, S3_REFRESH, -EHOSTDOWN },
+		{ "GET", 301, "PermanentRedirect", NOW, S3_REGION, -EHOSTDOWN },
+		{ "HEAD", 301, "", NOW, S3_REGION, -EHOSTDOWN },
+		{ "GET", 307, "", NOW, S3_REGION, -EHOSTDOWN },
+		{ "GET", 400, "AuthorizationHeaderMalformed", NOW, S3_REGION, -EHOSTDOWN },
+		{ "PUT", 403, "QuotaExceeded", NOW, S3_FAIL, -ENOSPC },
+		{ "PUT", 507, "", NOW, S3_FAIL, -ENOSPC },
+		{ "PUT", 412, "PreconditionFailed", NOW, S3_FAIL, -EEXIST },
+		{ "PUT", 501, "NotImplemented", NOW, S3_FAIL, -ENOTSUP },
+		{ "PUT", 400, "BadDigest", NOW, S3_RETRY, -EREMOTEIO },
+		{ "PUT", 400, "XAmzContentSHA256Mismatch", NOW, S3_RETRY, -EREMOTEIO },
+		{ "GET", 416, "InvalidRange", NOW, S3_FAIL, -EBADMSG },
+		{ "GET", 403, "InvalidObjectState", NOW, S3_FAIL, -EREMOTEIO },
+		{ "PUT", 503, "SlowDown", NOW, S3_RETRY, -EHOSTDOWN },
+		{ "PUT", 429, "", NOW, S3_RETRY, -EHOSTDOWN },
+		{ "PUT", 500, "", NOW, S3_RETRY, -EREMOTEIO },
+		{ "PUT", 502, "", NOW, S3_RETRY, -EREMOTEIO },
+		{ "PUT", 400, "KeyTooLongError", NOW, S3_FAIL, -ENAMETOOLONG },
+		{ "PUT", 400, "Whatever", NOW, S3_FAIL, -EREMOTEIO },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		const struct sample *sample = &samples[i];
+		struct s3_reply reply = { .status = sample->status, .date_s = sample->date_s };
+		struct s3_verdict verdict;
+
+		(void)strcpy(reply.code, sample->code);
+		verdict = s3_judge(CURLE_OK, sample->method, &reply, NOW);
+		if (verdict.next != sample->next || verdict.error != sample->error)
+			test_fail(__FILE__, __LINE__, "%s %ld %s: next %d error %d", sample->method,
+				  sample->status, sample->code, verdict.next, verdict.error);
+		/* What stops the tier says why. */
+		if ((verdict.error == -EHOSTDOWN || verdict.error == -EROFS) && !verdict.why)
+			test_fail(__FILE__, __LINE__, "%s says nothing", sample->code);
+	}
+}
+
+TEST(no_answer_is_tried_again_but_a_false_certificate_is_not)
+{
+	struct s3_reply reply = { 0 };
+
+	check_int(s3_judge(CURLE_COULDNT_CONNECT, "GET", &reply, NOW).next, S3_RETRY);
+	check_int(s3_judge(CURLE_COULDNT_CONNECT, "GET", &reply, NOW).error, -EHOSTDOWN);
+	check_int(s3_judge(CURLE_RECV_ERROR, "PUT", &reply, NOW).next, S3_RETRY);
+	check_int(s3_judge(CURLE_PARTIAL_FILE, "GET", &reply, NOW).next, S3_RETRY);
+	check_int(s3_judge(CURLE_PEER_FAILED_VERIFICATION, "GET", &reply, NOW).next, S3_FAIL);
+	reply.local_error = -ECANCELED;
+	check_int(s3_judge(CURLE_ABORTED_BY_CALLBACK, "GET", &reply, NOW).error, -ECANCELED);
+	/* The header was good, the body broke off. */
+	reply = (struct s3_reply){ .status = 200 };
+	check_int(s3_judge(CURLE_PARTIAL_FILE, "GET", &reply, NOW).next, S3_RETRY);
+}
+
+TEST(codes_are_read_from_bodies_and_hold_nothing_that_hurts_a_log)
+{
+	char good[] = "<Error><Code>NoSuch\nKey</Code><Message>x</Message>"
+		      "<Region>eu-west-1</Region></Error>";
+	char other[] = "<html>503</html>";
+	struct s3_reply reply = { .body = good, .body_length = strlen(good) };
+
+	s3_read_error(&reply);
+	check_str(reply.code, "NoSuchKey");
+	check_str(reply.region, "eu-west-1");
+	reply = (struct s3_reply){ .body = other, .body_length = strlen(other) };
+	s3_read_error(&reply);
+	check_str(reply.code, "");
+}
+
+TEST(parts_are_equal_and_not_too_many)
+{
+	static const uint64_t sizes[] = { 1,
+					  16u << 20,
+					  (16u << 20) + 1,
+					  9500ull * (16u << 20),
+					  9500ull * (16u << 20) + 1,
+					  5ull << 40 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		uint64_t part = s3_part_bytes(sizes[i]);
+
+		check(part >= 16u << 20);
+		check_int(part % BLOCK_BYTES, 0);
+		check((sizes[i] + part - 1) / part <= 9500);
+	}
+	check_int(s3_part_bytes(9500ull * (16u << 20)), 16u << 20);
+	check_int(s3_part_bytes(9500ull * (16u << 20) + 1), 20u << 20);
+}
