@@ -20,7 +20,26 @@ static void undo(const struct tree_change *change, const char *name, int flags)
 	(void)unlinkat(change->fd, name, flags);
 }
 
-/* After a node that is no regular file was made at (@change, @name). */
+/* Anything but a regular file. */
+struct special {
+	mode_t mode;        /* with its type */
+	dev_t device;       /* of device files */
+	const char *target; /* of links */
+};
+
+static int make_at(int fd, const char *name, const struct special *special)
+{
+	int r;
+
+	if (S_ISDIR(special->mode))
+		r = mkdirat(fd, name, special->mode & 07777);
+	else if (S_ISLNK(special->mode))
+		r = symlinkat(special->target, fd, name);
+	else
+		r = mknodat(fd, name, special->mode, special->device);
+	return r < 0 ? -errno : 0;
+}
+
 static int finish_made(struct tree_change *change, const char *name, int undo_flags,
 		       struct volume_entry *ret_entry)
 {
@@ -32,8 +51,9 @@ static int finish_made(struct tree_change *change, const char *name, int undo_fl
 	return r;
 }
 
-int volume_mkdir(struct volume *volume, const struct caller *caller, uint64_t parent,
-		 const char *name, mode_t mode, struct volume_entry *ret_entry)
+static int make_special(struct volume *volume, const struct caller *caller, uint64_t parent,
+			const char *name, const struct special *special,
+			struct volume_entry *ret_entry)
 {
 	cleanup_with(tree_end) struct tree_change change = { 0 };
 	struct caller_scope scope;
@@ -42,70 +62,42 @@ int volume_mkdir(struct volume *volume, const struct caller *caller, uint64_t pa
 	r = tree_check_new_name(name);
 	if (r == 0)
 		r = tree_begin(volume, parent, 0, &change);
+	if (r == 0)
+		r = caller_enter(caller, special->mode & ~S_IFMT, &scope);
 	if (r < 0)
 		return r;
-	r = caller_enter(caller, mode, &scope);
-	if (r < 0)
-		return r;
-	r = mkdirat(change.fd, name, mode & 07777) < 0 ? -errno : 0;
+	r = make_at(change.fd, name, special);
 	caller_leave(&scope);
 	if (r < 0)
 		return r;
-	return finish_made(&change, name, AT_REMOVEDIR, ret_entry);
+	return finish_made(&change, name, S_ISDIR(special->mode) ? AT_REMOVEDIR : 0, ret_entry);
+}
+
+int volume_mkdir(struct volume *volume, const struct caller *caller, uint64_t parent,
+		 const char *name, mode_t mode, struct volume_entry *ret_entry)
+{
+	const struct special folder = { .mode = S_IFDIR | (mode & 07777) };
+
+	return make_special(volume, caller, parent, name, &folder, ret_entry);
 }
 
 int volume_symlink(struct volume *volume, const struct caller *caller, const char *target,
 		   uint64_t parent, const char *name, struct volume_entry *ret_entry)
 {
-	cleanup_with(tree_end) struct tree_change change = { 0 };
-	struct caller_scope scope;
-	int r;
+	const struct special link = { .mode = S_IFLNK | 0777, .target = target };
 
-	r = tree_check_new_name(name);
-	if (r == 0)
-		r = tree_begin(volume, parent, 0, &change);
-	if (r < 0)
-		return r;
-	r = caller_enter(caller, 0777, &scope);
-	if (r < 0)
-		return r;
-	r = symlinkat(target, change.fd, name) < 0 ? -errno : 0;
-	caller_leave(&scope);
-	if (r < 0)
-		return r;
-	return finish_made(&change, name, 0, ret_entry);
-}
-
-static int make_special(struct volume *volume, const struct caller *caller, uint64_t parent,
-			const char *name, mode_t mode, dev_t device, struct volume_entry *ret_entry)
-{
-	cleanup_with(tree_end) struct tree_change change = { 0 };
-	struct caller_scope scope;
-	int r;
-
-	r = tree_check_new_name(name);
-	if (r == 0)
-		r = tree_begin(volume, parent, 0, &change);
-	if (r < 0)
-		return r;
-	r = caller_enter(caller, mode, &scope);
-	if (r < 0)
-		return r;
-	r = mknodat(change.fd, name, mode, device) < 0 ? -errno : 0;
-	caller_leave(&scope);
-	if (r < 0)
-		return r;
-	return finish_made(&change, name, 0, ret_entry);
+	return make_special(volume, caller, parent, name, &link, ret_entry);
 }
 
 int volume_mknod(struct volume *volume, const struct caller *caller, uint64_t parent,
 		 const char *name, mode_t mode, dev_t device, struct volume_entry *ret_entry)
 {
+	const struct special special = { .mode = mode, .device = device };
 	struct live *live = NULL;
 	int fd = -1, r;
 
 	if (!S_ISREG(mode))
-		return make_special(volume, caller, parent, name, mode, device, ret_entry);
+		return make_special(volume, caller, parent, name, &special, ret_entry);
 	r = tree_create_file(volume, caller, parent, name, mode, O_RDWR, ret_entry, &live, &fd);
 	if (r < 0)
 		return r;
