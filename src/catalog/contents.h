@@ -31,6 +31,9 @@ void copy_row_fini(struct copy_row *row);
 enum step_flags {
 	STEP_WAIT = 1 << 0,    /* return what the writer found: 0, -ESTALE, ... */
 	STEP_DURABLE = 1 << 1, /* and only when it is on disk (implies STEP_WAIT) */
+	/* With STEP_DURABLE: nobody waits here, for a catalog_barrier() later; nobody can read it
+	 * before it is on disk. */
+	STEP_LATER = 1 << 2,
 };
 
 /* Steps ------------------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ static int enqueue_locked(struct writer *writer, struct step *step)
 int step_submit(struct catalog *catalog, struct step *step, enum step_flags flags)
 {
 	struct writer *writer = &catalog->writer;
+	bool waits = (flags & (STEP_WAIT | STEP_DURABLE)) && !(flags & STEP_LATER);
 	struct step_wait wait = { 0 };
 	int r;
 
@@ -88,11 +89,11 @@ int step_submit(struct catalog *catalog, struct step *step, enum step_flags flag
 	}
 	step->time_ns = realtime_ns();
 	step->durable = flags & STEP_DURABLE;
-	if (flags & (STEP_WAIT | STEP_DURABLE))
+	if (waits)
 		step->wait = &wait;
 	mutex_lock(&writer->lock);
 	r = enqueue_locked(writer, step);
-	while (r == 0 && (flags & (STEP_WAIT | STEP_DURABLE)) && !wait.done)
+	while (r == 0 && waits && !wait.done)
 		cond_wait(&writer->done, &writer->lock);
 	mutex_unlock(&writer->lock);
 	if (r < 0)

@@ -17,6 +17,7 @@ struct lives {
 	struct mutex lock;  /* rank 20; guards the rest */
 	struct cond loaded; /* an object has been made, or could not be */
 	struct table table; /* id -> struct live */
+	uint64_t dropped;   /* objects so far; their last steps are queued before */
 };
 
 struct lives *lives_new(struct volume *volume)
@@ -139,12 +140,50 @@ static int load_residency(struct live *live, int fd, const struct stat *st)
 	return 0;
 }
 
-/* By the catalog's row: what was queued for it must be readable first. */
-static int load(struct live *live, int fd)
+static uint64_t count_dropped(struct lives *lives)
 {
-	struct catalog *catalog = live->volume->catalog;
-	cleanup_close int opened = -1;
+	scoped_lock(&lives->lock);
+	return lives->dropped;
+}
+
+/* Wait for what is queued, unless @look (or NULL) knows that it was seen already. */
+static int settle(struct live *live, struct live_look *look)
+{
+	uint64_t dropped = count_dropped(live->volume->lives);
+	int r;
+
+	if (look && look->settled && look->dropped == dropped)
+		return 0;
+	r = catalog_barrier(live->volume->catalog);
+	if (look)
+		*look = (struct live_look){ .settled = r == 0, .dropped = dropped };
+	return r;
+}
+
+/* By the catalog's row: what was queued for it must be readable first. 1 found, 0 not. */
+static int find_row(struct live *live, const struct stat *st, struct live_look *look)
+{
+	bool again = look && look->settled;
 	struct node_row row;
+	int r = settle(live, look);
+
+	if (r == 0)
+		r = catalog_get_node(live->volume->catalog, live->id, &row);
+	if (r == 1 && S_ISREG(row.mode))
+		load_row(live, &row, st);
+	else if (r >= 0)
+		r = 0;
+	if (r >= 0 && again && !live->is_level) {
+		look->settled =
+			false; /* its attributes may be queued by somebody without an object */
+		return find_row(live, st, look);
+	}
+	return r;
+}
+
+static int load(struct live *live, int fd, struct live_look *look)
+{
+	cleanup_close int opened = -1;
 	struct stat st;
 	int r;
 
@@ -164,13 +203,9 @@ static int load(struct live *live, int fd)
 	if (r < 0)
 		return r;
 
-	r = catalog_barrier(catalog);
-	if (r == 0)
-		r = catalog_get_node(catalog, live->id, &row);
-	if (r == 1 && S_ISREG(row.mode)) {
-		load_row(live, &row, &st);
+	r = find_row(live, &st, look);
+	if (r == 1)
 		return 0;
-	}
 	load_unknown(live);
 	if (r >= 0)
 		(void)put_missing_row(live, &st); /* the catalog's error sticks: told elsewhere */
@@ -220,7 +255,8 @@ static int find_or_put(struct lives *lives, uint64_t id, struct live **ret_live)
 	return 0;
 }
 
-int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live)
+int live_get_in_turn(struct volume *volume, uint64_t id, int fd, struct live_look *look,
+		     struct live **ret_live)
 {
 	struct live *live;
 	int r = find_or_put(volume->lives, id, &live);
@@ -228,7 +264,7 @@ int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live)
 	if (r < 0)
 		return r;
 	if (r == 0) {
-		r = load(live, fd);
+		r = load(live, fd, look);
 		if (r < 0) {
 			drop_failed(volume->lives, live);
 			return r;
@@ -237,6 +273,11 @@ int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live)
 	}
 	*ret_live = live;
 	return 0;
+}
+
+int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live)
+{
+	return live_get_in_turn(volume, id, fd, NULL, ret_live);
 }
 
 /*
@@ -299,6 +340,7 @@ void live_put(struct live *live)
 	}
 	if (table_get(&lives->table, live->id) == live)
 		(void)table_remove(&lives->table, live->id);
+	lives->dropped++;
 	mutex_unlock(&lives->lock);
 	live_free(live);
 }

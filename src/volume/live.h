@@ -64,6 +64,18 @@ void lives_free(struct lives *lives);
  */
 int live_get(struct volume *volume, uint64_t id, int fd, struct live **ret_live);
 
+/*
+ * As live_get(), for many in turn: the catalog's queue is waited for once, and again only when
+ * another object went away meanwhile (its last steps may be queued) or the row does not
+ * describe the inode. @look: zeroed before the first; one thread's.
+ */
+struct live_look {
+	bool settled;
+	uint64_t dropped;
+};
+int live_get_in_turn(struct volume *volume, uint64_t id, int fd, struct live_look *look,
+		     struct live **ret_live);
+
 /* As live_get(), for a file just created by us: no SQL, state RECEIVING, an empty receipt. The
  * catalog row (live->generation, live->state) is the caller's to queue. */
 int live_create(struct volume *volume, uint64_t id, struct live **ret_live);

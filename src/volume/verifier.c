@@ -22,6 +22,9 @@
 #define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
 #define KEEP_NS (20 * NS_PER_SEC)  /* for settling at the end */
 #define HELD_ENTRIES 4096          /* that keep their live object in memory */
+#define GROUP_FILES 64             /* small ones that share one durable step, */
+#define GROUP_NS (200 * NS_PER_MS) /* when they take no longer than that */
+#define SMALL_BYTES (1u << 20)
 
 struct entry {
 	struct entry *next, *previous;
@@ -213,8 +216,10 @@ static int64_t ready_ns_locked(struct verifier *verifier, unsigned index, int64_
 	return now_ns + PAUSE_NS;
 }
 
-/* The next entry, owned by the caller; NULL when it is time to stop. */
-static struct entry *take_due(struct verifier *verifier, unsigned index)
+enum take { TAKE_WAITING, TAKE_READY };
+
+/* The next entry, owned by the caller; NULL when it is time to stop, or when none is ready. */
+static struct entry *take_due(struct verifier *verifier, unsigned index, enum take how)
 {
 	scoped_lock(&verifier->lock);
 	while (!verifier->stopping) {
@@ -228,6 +233,8 @@ static struct entry *take_due(struct verifier *verifier, unsigned index)
 			verifier->working++;
 			return entry;
 		}
+		if (how == TAKE_READY)
+			return NULL;
 		if (ready_ns == INT64_MAX)
 			cond_wait(&verifier->wake, &verifier->lock);
 		else
@@ -264,10 +271,10 @@ static void tell_unprovable(struct verifier *verifier)
 /* How long until it is tried again; 0: not. */
 static int64_t retry_after_ns(struct verifier *verifier, const struct entry *entry, int result)
 {
-	if (result >= 0 || result == -EBADMSG || result == -ESTALE || result == -ECANCELED ||
-	    result == -ENOENT)
+	if (result >= 0 || result == -EBADMSG || result == -ESTALE || result == -ENOENT)
 		return 0;
-	if (result == -EBUSY)
+	/* Told to stop: keep_rest() finds it in the queue, with what was received. */
+	if (result == -EBUSY || result == -ECANCELED)
 		return BUSY_NS;
 	if (result == -ENOTSUP)
 		tell_unprovable(verifier);
@@ -278,26 +285,93 @@ static int64_t retry_after_ns(struct verifier *verifier, const struct entry *ent
 					      : RETRY_NS << RETRY_DOUBLINGS;
 }
 
-static void *worker_main(void *arg)
+/* A file taken from the queue. */
+struct item {
+	struct entry *entry;   /* owned */
+	struct verify *verify; /* owned; NULL when it could not be opened */
+	int result;            /* as of verify_file() */
+};
+
+static void item_done(struct verifier *verifier, struct item *item)
 {
-	struct worker *worker = arg;
+	struct entry *entry = item->entry;
+	int64_t again_ns = retry_after_ns(verifier, entry, item->result);
+	bool failed = item->result != -EBUSY && item->result != -ECANCELED;
+
+	verify_free(item->verify);
+	if (again_ns > 0 &&
+	    queue(verifier, entry->id, monotonic_ns() + again_ns, entry->tries + failed) < 0)
+		log_warning("no memory to verify a file again; it is found at the next start");
+	entry_done(verifier, entry);
+}
+
+/*
+ * Small files that are ready, or one large file; the last may be large behind small ones. All
+ * objects are made first: once one has queued its step the others would wait for the disk.
+ * Their number; 0: stop.
+ */
+static unsigned take_group(struct worker *worker, struct item items[GROUP_FILES])
+{
+	struct verifier *verifier = worker->verifier;
+	struct live_look look = { 0 };
+	unsigned count = 0;
+
+	while (count < GROUP_FILES) {
+		struct item *item = &items[count];
+		struct entry *entry =
+			take_due(verifier, worker->index, count ? TAKE_READY : TAKE_WAITING);
+
+		if (!entry)
+			break;
+		*item = (struct item){ .entry = entry };
+		item->result = verify_open(verifier->volume, entry->id, &look, &item->verify);
+		count++;
+		if (item->result == 0 && verify_size(item->verify) > SMALL_BYTES)
+			break;
+	}
+	return count;
+}
+
+/* Read back as many as share one step; their number. */
+static unsigned run_group(struct worker *worker, struct item *items, unsigned count)
+{
 	struct verifier *verifier = worker->verifier;
 	const struct verify_host host = { .pace = pace_gently,
 					  .is_stopping = is_stopping,
 					  .arg = verifier };
-	struct entry *entry;
+	int64_t end_ns = monotonic_ns() + GROUP_NS;
+	unsigned run = 0;
 
-	while ((entry = take_due(verifier, worker->index))) {
-		int r = verify_file(verifier->volume, entry->id, 0, &host);
-		int64_t again_ns = retry_after_ns(verifier, entry, r);
-		unsigned tries = r == -EBUSY ? entry->tries : entry->tries + 1;
+	do {
+		struct item *item = &items[run];
 
-		if (again_ns > 0 &&
-		    queue(verifier, entry->id, monotonic_ns() + again_ns, tries) < 0)
-			log_warning(
-				"no memory to verify a file again; it is found at the next start");
-		entry_done(verifier, entry);
+		if (run && item->result == 0 && verify_size(item->verify) > SMALL_BYTES)
+			break; /* nobody waits for it */
+		if (item->result == 0)
+			item->result = verify_run(item->verify, &host);
+		run++;
+	} while (run < count && monotonic_ns() < end_ns);
+
+	/* An error of the catalog is found by each step that was not taken. */
+	(void)catalog_barrier(verifier->volume->catalog);
+	for (unsigned i = 0; i < run; i++) {
+		/* Without one it was 1: gone. */
+		if (items[i].result == 0)
+			items[i].result = verify_end(items[i].verify);
+		item_done(verifier, &items[i]);
 	}
+	return run;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+	struct item items[GROUP_FILES];
+	unsigned count;
+
+	while ((count = take_group(worker, items)) > 0)
+		for (unsigned done = 0; done < count;)
+			done += run_group(worker, items + done, count - done);
 	return NULL;
 }
 

@@ -10,7 +10,6 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
-#include "volume/live.h"
 #include "volume/node.h"
 #include "volume/tree.h"
 
@@ -26,7 +25,10 @@ struct verify {
 	struct blockmap map; /* owned; what was received */
 	struct digest digest;
 	bool has_digest;
-	bool kept; /* the map came from the catalog: it is there already */
+	bool kept;           /* the map came from the catalog: it is there already */
+	uint64_t size;       /* when it was opened */
+	struct digest found; /* of the whole file, as it was read back */
+	bool claimed;
 };
 
 /* Claiming ------------------------------------------------------------------------------ */
@@ -47,6 +49,7 @@ static int claim(struct verify *verify, enum verify_flags flags)
 	if (!live_is_whole(live))
 		return 1; /* placed just now: its state follows */
 	live->verifying = true;
+	verify->claimed = true;
 	verify->generation = live->generation;
 	verify->changes = live->changes;
 	return 0;
@@ -56,6 +59,9 @@ static void release(struct verify *verify)
 {
 	struct live *live = verify->live;
 
+	if (!verify->claimed)
+		return;
+	verify->claimed = false;
 	scoped_lock(&live->lock);
 	live->verifying = false;
 	cond_broadcast(&live->changed);
@@ -124,11 +130,16 @@ static int load_kept(struct verify *verify)
 	mutex_unlock(&live->lock);
 	if (!usable)
 		return 0;
-	r = catalog_barrier(catalog);
-	if (r < 0)
-		return r;
+	/* A generation has one map for ever: only what is not found yet may still be queued. */
 	r = catalog_get_received(catalog, live->id, verify->generation, &verify->map,
 				 &verify->digest, &verify->has_digest);
+	if (r == 0) {
+		r = catalog_barrier(catalog);
+		if (r == 0)
+			r = catalog_get_received(catalog, live->id, verify->generation,
+						 &verify->map, &verify->digest,
+						 &verify->has_digest);
+	}
 	verify->kept = r == 1;
 	return r;
 }
@@ -339,8 +350,16 @@ static int mismatched(struct verify *verify, const struct readback *readback)
 	return -EBADMSG;
 }
 
-/* The step, durable before anybody hears of it. */
-static int verified(struct verify *verify, const struct digest *digest)
+static int take_step(struct verify *verify, enum step_flags flags)
+{
+	struct live *live = verify->live;
+
+	return catalog_set_verified(live->volume->catalog, live->id, verify->generation,
+				    &verify->found, &verify->map, flags);
+}
+
+/* The step is durable (0), or was refused (@step): now the others hear of it. */
+static int tell_verified(struct verify *verify, int step)
 {
 	struct live *live = verify->live;
 	struct volume *volume = live->volume;
@@ -348,15 +367,13 @@ static int verified(struct verify *verify, const struct digest *digest)
 	bool unlinked;
 	int r;
 
-	r = catalog_set_verified(volume->catalog, live->id, verify->generation, digest,
-				 &verify->map, STEP_DURABLE);
-	if (r < 0 && r != -ESTALE)
-		return r;
+	if (step < 0 && step != -ESTALE)
+		return step;
 	{
 		scoped_lock(&live->lock);
 		if (was_changed_locked(verify))
 			return -ESTALE;
-		if (r < 0)
+		if (step < 0)
 			return -EAGAIN; /* the catalog has another idea of it: look again */
 		live->state = FILE_VERIFIED;
 		live->content = 0;
@@ -368,7 +385,7 @@ static int verified(struct verify *verify, const struct digest *digest)
 	}
 	if (unlinked)
 		return 0;
-	tell(live, "verified", digest, NULL);
+	tell(live, "verified", &verify->found, NULL);
 	r = catalog_path_of(volume->catalog, live->id, &path);
 	if (r <= 0)
 		return r; /* no name yet: whoever finds it queues it */
@@ -376,7 +393,14 @@ static int verified(struct verify *verify, const struct digest *digest)
 				      verify->map.size);
 }
 
-static int compare(struct verify *verify)
+static int verified(struct verify *verify, enum verify_flags flags)
+{
+	if (flags & VERIFY_STEP_LATER)
+		return take_step(verify, STEP_DURABLE | STEP_LATER);
+	return tell_verified(verify, take_step(verify, STEP_DURABLE));
+}
+
+static int compare(struct verify *verify, enum verify_flags flags)
 {
 	struct readback readback;
 	bool equal;
@@ -395,7 +419,8 @@ static int compare(struct verify *verify)
 		if (r < 0)
 			return r;
 	}
-	r = equal ? verified(verify, &readback.digest) : mismatched(verify, &readback);
+	verify->found = readback.digest;
+	r = equal ? verified(verify, flags) : mismatched(verify, &readback);
 	blockmap_fini(&readback.map);
 	return r;
 }
@@ -408,7 +433,7 @@ static int verify_claimed(struct verify *verify, enum verify_flags flags)
 	int r = find_received(verify);
 
 	if (r == 0 && !(flags & VERIFY_KEEP_ONLY))
-		r = compare(verify);
+		r = compare(verify, flags);
 	if (r == -ECANCELED) {
 		scoped_lock(&live->lock);
 		if (was_changed_locked(verify))
@@ -417,26 +442,84 @@ static int verify_claimed(struct verify *verify, enum verify_flags flags)
 	return r;
 }
 
+static int run(struct verify *verify, enum verify_flags flags, const struct verify_host *host)
+{
+	int r;
+
+	verify->host = host;
+	r = claim(verify, flags);
+	if (r == 0)
+		r = verify_claimed(verify, flags);
+	if (r != 0 || !(flags & VERIFY_STEP_LATER))
+		release(verify);
+	return r;
+}
+
+int verify_open(struct volume *volume, uint64_t id, struct live_look *look,
+		struct verify **ret_verify)
+{
+	cleanup_with(verify_free_slot) struct verify *verify = calloc(1, sizeof(*verify));
+	struct stat st;
+	int r;
+
+	if (!verify)
+		return -ENOMEM;
+	verify->fd = open_for_reading(volume, id);
+	if (verify->fd == -ESTALE || verify->fd == -ENOENT)
+		return 1;
+	if (verify->fd < 0)
+		return verify->fd;
+	if (fstat(verify->fd, &st) < 0)
+		return -errno;
+	verify->size = (uint64_t)st.st_size;
+	r = live_get_in_turn(volume, id, verify->fd, look, &verify->live);
+	if (r == 0)
+		*ret_verify = take_ptr(verify);
+	return r;
+}
+
+uint64_t verify_size(const struct verify *verify)
+{
+	return verify->size;
+}
+
+int verify_run(struct verify *verify, const struct verify_host *host)
+{
+	return run(verify, VERIFY_STEP_LATER, host);
+}
+
+int verify_end(struct verify *verify)
+{
+	struct live *live = verify->live;
+	struct node_row row;
+	int r = catalog_get_node(live->volume->catalog, live->id, &row);
+
+	if (r == 1 && row.generation == verify->generation && file_state_is_verified(row.state))
+		r = tell_verified(verify, 0);
+	else /* refused: again by itself, which says why */
+		r = tell_verified(verify, take_step(verify, STEP_DURABLE));
+	release(verify);
+	return r;
+}
+
+void verify_free(struct verify *verify)
+{
+	if (!verify)
+		return;
+	if (verify->live)
+		release(verify);
+	blockmap_fini(&verify->map);
+	live_put(verify->live);
+	if (verify->fd >= 0)
+		(void)close(verify->fd); /* opened for reading */
+	free(verify);
+}
+
 int verify_file(struct volume *volume, uint64_t id, enum verify_flags flags,
 		const struct verify_host *host)
 {
-	struct verify verify = { .host = host, .fd = -1 };
-	int r;
+	cleanup_with(verify_free_slot) struct verify *verify = NULL;
+	int r = verify_open(volume, id, NULL, &verify);
 
-	verify.fd = open_for_reading(volume, id);
-	if (verify.fd == -ESTALE || verify.fd == -ENOENT)
-		return 1;
-	if (verify.fd < 0)
-		return verify.fd;
-	r = live_get(volume, id, verify.fd, &verify.live);
-	if (r == 0)
-		r = claim(&verify, flags);
-	if (r == 0) {
-		r = verify_claimed(&verify, flags);
-		release(&verify);
-	}
-	blockmap_fini(&verify.map);
-	live_put(verify.live);
-	(void)close(verify.fd); /* opened for reading */
-	return r;
+	return r == 0 ? run(verify, flags, host) : r;
 }

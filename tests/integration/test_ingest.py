@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from lib import Site, flip, loop_image, run, same_tree, tool, wait_for
+from lib import Site, flip, fsck, loop_image, run, same_tree, tool, wait_for
 
 BLOCK = 4 << 20
 
@@ -329,6 +329,32 @@ def test_flip_before_the_read_back(plain):
             os.pread(source.fileno(), 4096, 5 << 20)
     (plain.mnt / "A001.mov").write_bytes(data)  # from the card, once more
     check_verified(plain, "A001.mov", data)
+
+
+def test_flip_among_files_that_are_verified_together(plain):
+    """Each of a group is judged by itself, whatever became of the others."""
+    handles = {}
+    for index in range(40):
+        name = f"{index:03}.dpx"
+        handles[name] = os.open(plain.mnt / name, os.O_CREAT | os.O_WRONLY, 0o644)
+        os.write(handles[name], noise((3 << 20) if index == 20 else 5000, index))
+        os.fsync(handles[name])
+    flip(plain.tree / "007.dpx", 4000)
+    (plain.mnt / "009.dpx").unlink()
+    for handle in handles.values():
+        os.close(handle)
+    with open(plain.mnt / "011.dpx", "ab") as again:  # another generation
+        again.write(b"more")
+    states = {name: "damaged" if name == "007.dpx" else "verified"
+              for name in handles if name != "009.dpx"}
+    for name, state in states.items():
+        plain.wait_state(name, state)
+    verified = [event["path"] for event in plain.events("-n", "100000")
+                if event["event"] == "verified"]
+    assert set(verified) == {name for name, state in states.items() if state == "verified"}
+    plain.umount()
+    assert "007.dpx: damaged" in fsck("-n", plain.store).stdout
+    assert fsck("-n", "--full", plain.store).returncode == 4
 
 
 def test_full_disk(sites, tmp_path):

@@ -135,6 +135,36 @@ TEST(only_durable_steps_sync)
 	check(syncs > before);
 }
 
+static int set_meta(struct db *db, void *arg)
+{
+	return db_set_meta(db, "a", arg);
+}
+
+TEST(later_steps_share_a_sync_and_nobody_waits)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	cleanup_free char *value = NULL;
+	int64_t start;
+	int before;
+
+	check_int(catalog_set_meta(catalog, "a", "0"), 0);
+	check_int(catalog_flush(catalog), 0);
+	before = syncs;
+	start = monotonic_ns();
+	for (int i = 0; i < 50; i++)
+		check_int(call(catalog, set_meta, "1", STEP_DURABLE | STEP_LATER), 0);
+	check(monotonic_ns() - start < BATCH_DELAY_NS || syncs > before);
+	/* What can be read is on disk. */
+	check_int(catalog_barrier(catalog), 0);
+	check(syncs > before && syncs < before + 25);
+	check_int(catalog_get_meta(catalog, "a", &value), 1);
+	check_str(value, "1");
+	before = syncs;
+	check_int(catalog_flush(catalog), 0);
+	check_int(syncs, before);
+}
+
 TEST(a_failed_sync_sticks)
 {
 	cleanup_scratch struct scratch *dir = scratch_new();
