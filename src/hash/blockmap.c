@@ -12,7 +12,10 @@ int blockmap_init(struct blockmap *map, uint64_t size)
 {
 	uint64_t count = blockmap_count(size);
 
-	*map = (struct blockmap){ .size = size };
+	*map = (struct blockmap){ 0 };
+	if (size > BLOCKMAP_MAX_BYTES)
+		return -EFBIG;
+	map->size = size;
 	if (!count)
 		return 0;
 	map->hash = calloc(count, sizeof(*map->hash));

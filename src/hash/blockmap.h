@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #define BLOCK_BYTES (4u << 20)
+/* No file is larger: its map (128 MiB then) is kept in memory and is one value in the catalog. */
+#define BLOCKMAP_MAX_BYTES (64ull << 40)
 
 struct blockmap {
 	uint64_t size;  /* of the content, bytes */
@@ -29,7 +31,7 @@ static inline size_t blockmap_length(uint64_t size, uint64_t index)
 	return size - start < BLOCK_BYTES ? (size_t)(size - start) : BLOCK_BYTES;
 }
 
-/* All hashes zero. -ENOMEM. */
+/* All hashes zero. -ENOMEM, -EFBIG. */
 int blockmap_init(struct blockmap *map, uint64_t size);
 void blockmap_fini(struct blockmap *map); /* a zeroed map is fine */
 int blockmap_copy(const struct blockmap *from, struct blockmap *ret_map);

@@ -77,7 +77,7 @@ static int reserve(struct receipt *receipt, uint64_t size)
 	uint64_t *hash;
 	uint8_t *dirty;
 
-	if (size > INT64_MAX)
+	if (size > BLOCKMAP_MAX_BYTES)
 		return -EFBIG;
 	if (count <= room)
 		return 0;

@@ -175,7 +175,7 @@ ssize_t volume_write(struct file *file, const struct caller *caller, const void 
 	r = check_writable(file);
 	if (r < 0)
 		return r;
-	if (offset < 0 || length > SSIZE_MAX || (uint64_t)offset + length > INT64_MAX)
+	if (offset < 0 || length > SSIZE_MAX || (uint64_t)offset + length > BLOCKMAP_MAX_BYTES)
 		return -EFBIG;
 	if (length == 0)
 		return 0;
@@ -265,6 +265,8 @@ int file_truncate(struct volume *volume, const struct caller *caller, uint64_t i
 
 	if (size < 0)
 		return -EINVAL;
+	if ((uint64_t)size > BLOCKMAP_MAX_BYTES)
+		return -EFBIG;
 	if (!file || !file->can_write)
 		return truncate_closed(volume, caller, id, size);
 	r = check_writable(file);
@@ -356,9 +358,11 @@ int volume_fallocate(struct file *file, const struct caller *caller, int mode, o
 		return r;
 	if (offset < 0 || length <= 0)
 		return -EINVAL;
-	if (offset > INT64_MAX - length)
+	if (offset > INT64_MAX - length || (uint64_t)(offset + length) > BLOCKMAP_MAX_BYTES)
 		return -EFBIG;
 	r = reserve_only(live, file->fd, mode, offset, length);
+	if (r == 1)
+		drop_setid(caller, file);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = live_lock_for_change(live, file->fd, CHANGE_AFTER_WRITES);

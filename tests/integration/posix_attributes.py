@@ -130,6 +130,8 @@ def set_id_bits_go(top):
         "grow": lambda path: os.truncate(path, 100),
         "open and cut": lambda path: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC)),
         "allocate": lambda path: with_handle(path, lambda h: fallocate(h, 0, 0, 5000)),
+        "allocate again": lambda path: with_handle(path, lambda h: fallocate(h, 0, 0, 4)),
+        "reserve": lambda path: with_handle(path, lambda h: fallocate(h, KEEP_SIZE, 0, 9000)),
         "punch": lambda path: with_handle(path, lambda h: fallocate(h, PUNCH | KEEP_SIZE, 0, 2)),
         "zero": lambda path: with_handle(path, lambda h: fallocate(h, ZERO, 0, 2)),
     }

@@ -311,6 +311,8 @@ TEST(offsets_beyond_what_a_file_can_have_are_refused)
 	check_int(receipt_write(receipt, INT64_MAX, "x", 1), -EFBIG);
 	check_int(receipt_touch(receipt, 1, UINT64_MAX), -EFBIG);
 	check_int(receipt_truncate(receipt, UINT64_MAX), -EFBIG);
+	check_int(receipt_truncate(receipt, BLOCKMAP_MAX_BYTES + 1), -EFBIG);
+	check_int(receipt_write(receipt, BLOCKMAP_MAX_BYTES, "x", 1), -EFBIG);
 	check_int(receipt_size(receipt), 0);
 	check_int(receipt_write(receipt, 100, NULL, 0), 0);
 	check_int(receipt_size(receipt), 0);
