@@ -326,8 +326,11 @@ static unsigned take_group(struct worker *worker, struct item items[GROUP_FILES]
 		*item = (struct item){ .entry = entry };
 		item->result = verify_open(verifier->volume, entry->id, &look, &item->verify);
 		count++;
-		if (item->result == 0 && verify_size(item->verify) > SMALL_BYTES)
+		if (item->result != 0)
+			continue;
+		if (verify_size(item->verify) > SMALL_BYTES)
 			break;
+		verify_prepare(item->verify);
 	}
 	return count;
 }

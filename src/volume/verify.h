@@ -37,6 +37,8 @@ struct verify;
 /* Nothing is claimed yet. Results as of verify_file(); @look: see live_get_in_turn(). */
 int verify_open(struct volume *volume, uint64_t id, struct live_look *look,
 		struct verify **ret_verify);
+/* Starts it on its way to the medium: the sync of the first of many then finds them all there. */
+void verify_prepare(const struct verify *verify);
 /* Bytes at verify_open(). */
 uint64_t verify_size(const struct verify *verify);
 /*
