@@ -3,7 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "fs/session.h"
+#include "fs/loop.h"
 #include "util/cleanup.h"
 
 /*
@@ -168,9 +168,14 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 		     struct fuse_file_info *fi)
 {
 	struct caller caller = caller_of(req);
-	ssize_t count = volume_write(file_of(fi), &caller, bytes, size, offset);
+	struct piece **piece = loop_piece();
+	ssize_t count;
 
 	(void)ino;
+	if (piece)
+		count = volume_write_piece(file_of(fi), &caller, piece, size, offset);
+	else
+		count = volume_write(file_of(fi), &caller, bytes, size, offset);
 	if (count < 0)
 		reply_error(req, (int)count);
 	else

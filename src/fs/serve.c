@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/library.h"
+#include "fs/loop.h"
 #include "fs/mountpoint.h"
 #include "fs/notify.h"
 #include "fs/sever.h"
@@ -17,10 +18,6 @@
 #include "util/error.h"
 #include "util/log.h"
 #include "volume/manage.h"
-
-/* Requests that wait on the disk or for a read-back hold a worker each. */
-#define WORKERS_MAX 32
-#define WORKERS_IDLE 8
 
 /* From the kernel's FUSE 7.39 (Linux 6.6) on direct writes drop the pages they change. */
 #define PROTO_MINOR_INVALIDATES 39
@@ -42,6 +39,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	/* Bytes are hashed: they must come into memory once, not pass through a pipe. */
 	feature_refuse(conn, FUSE_CAP_SPLICE_READ);
 	features_negotiate(fs, conn);
+	if (conn->max_write > WRITE_MAX_BYTES)
+		conn->max_write = WRITE_MAX_BYTES;
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	fs->keep_cache = conn->proto_minor >= PROTO_MINOR_INVALIDATES;
@@ -198,21 +197,32 @@ static int start_session(const struct serving *serving, struct fs *fs)
 	return r;
 }
 
-/* Requests are served until somebody unmounts, or a signal comes. */
-static int loop(struct fs *fs)
+#define LIBRARY_WORKERS_MAX 32
+#define LIBRARY_WORKERS_IDLE 8
+
+/* FUSE over io_uring has threads of the library's for what arrives in the rings. */
+static int library_loop(struct fs *fs)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
 
 	if (!config)
 		return -ENOMEM;
-	fuse_loop_cfg_set_max_threads(config, WORKERS_MAX);
-	fuse_loop_cfg_set_idle_threads(config, WORKERS_IDLE);
+	fuse_loop_cfg_set_max_threads(config, LIBRARY_WORKERS_MAX);
+	fuse_loop_cfg_set_idle_threads(config, LIBRARY_WORKERS_IDLE);
 	fuse_loop_cfg_set_clone_fd(config, 0);
 	r = fuse_session_loop_mt(fs->session, config);
 	fuse_loop_cfg_destroy(config);
+	return r > 0 ? 1 : r;
+}
+
+/* Requests are served until somebody unmounts, or a signal comes. */
+static int loop(struct fs *fs)
+{
+	int r = fs->options->uring && feature_uring_option() ? library_loop(fs) : loop_run(fs);
+
 	if (r > 0)
-		log_info("signal %d: unmounting", r);
+		log_info("a signal came: unmounting");
 	return r < 0 ? r : 0;
 }
 

@@ -12,23 +12,21 @@
 #include "util/clock.h"
 #include "util/io.h"
 
-#define PIECE_BYTES (1u << 20) /* the kernel's largest write */
-#define PIECE_MIN_BYTES (32u << 10)
-#define PIECES 32
+#define PUT_OFF_FROM_BYTES (32u << 10)
+#define QUEUED 32 /* pieces */
+/* And one for each request that is being received or handled (fs/loop.c), and for who copies. */
+#define PIECES (QUEUED + 40)
+/*
+ * Hashed and written so much at a time, which stays in the cache between the two. Not more: a write
+ * of 1 MiB gets page cache in blocks so large that on a virtual machine which gives free memory
+ * back they come from the host anew, at thrice the time.
+ */
+#define STEP_BYTES (256u << 10)
 #define ROOM_BYTES (2ull << 30) /* free on the disk, or writes are not put off */
 #define ROOM_LOOK_NS (100 * NS_PER_MS)
 #define FAR_BYTES (1ll << 40) /* beyond, a file system's limits may be near */
 #define WINDOW_BYTES (8u << 20)
 #define WINDOWS 16
-
-struct behind_piece {
-	struct behind_piece *next;
-	struct file *file; /* one ref, while queued */
-	uint64_t generation;
-	off_t offset;
-	size_t length;
-	char bytes[PIECE_BYTES];
-};
 
 struct window {
 	int fd; /* owned: the handle may be closed meanwhile */
@@ -43,12 +41,17 @@ struct behind {
 	_Atomic int64_t looked_ns; /* when the room was looked at */
 	_Atomic bool has_room;
 
-	struct mutex lock; /* rank 47; guards the rest */
-	struct cond changed;
+	struct pieces *pieces; /* owned */
+
+	struct mutex lock;  /* rank 47; guards the rest */
+	struct cond queued; /* a piece, or stopping: for the writer */
+	struct cond room;   /* in the queue of pieces */
+	struct cond begun;  /* a window, or stopping: for the starter */
 	bool running, stopping;
-	struct behind_piece *spare;        /* owned */
-	struct behind_piece *first, *last; /* to be written, owned */
-	unsigned pieces;                   /* made so far */
+	bool idle;                  /* the writer waits */
+	unsigned waiting;           /* for room */
+	struct piece *first, *last; /* to be written, owned */
+	unsigned count;             /* of them, and of those being written */
 	struct window windows[WINDOWS];
 	unsigned window_first, window_count;
 };
@@ -60,9 +63,21 @@ struct behind *behind_new(struct volume *volume)
 	if (!behind)
 		return NULL;
 	behind->volume = volume;
+	behind->pieces = pieces_new(PIECES);
+	if (!behind->pieces) {
+		free(behind);
+		return NULL;
+	}
 	mutex_init(&behind->lock, 47);
-	cond_init(&behind->changed);
+	cond_init(&behind->queued);
+	cond_init(&behind->room);
+	cond_init(&behind->begun);
 	return behind;
+}
+
+struct pieces *behind_pieces(struct behind *behind)
+{
+	return behind->pieces;
 }
 
 /* Writing ------------------------------------------------------------------------------- */
@@ -81,68 +96,39 @@ static bool has_room(struct behind *behind)
 	return behind->has_room;
 }
 
-static struct behind_piece *new_piece_locked(struct behind *behind)
+bool behind_wants(struct behind *behind, struct file *file, size_t length, off_t offset)
 {
-	struct behind_piece *piece = malloc(sizeof(*piece));
+	const struct live *live = file->live;
 
-	if (piece)
-		behind->pieces++;
-	return piece;
-}
-
-static struct behind_piece *get_piece(struct behind *behind, const struct live *live)
-{
-	struct behind_piece *piece;
-
-	scoped_lock(&behind->lock);
-	while (behind->running && !behind->spare && behind->pieces == PIECES && live->behind > 0)
-		cond_wait(&behind->changed, &behind->lock);
-	if (!behind->running)
-		return NULL;
-	piece = behind->spare;
-	if (piece)
-		behind->spare = piece->next;
-	else if (behind->pieces < PIECES)
-		piece = new_piece_locked(behind);
-	return piece;
-}
-
-struct behind_piece *behind_take(struct behind *behind, struct file *file, const void *bytes,
-				 size_t length, off_t offset)
-{
-	struct behind_piece *piece;
-
-	if (length < PIECE_MIN_BYTES || length > PIECE_BYTES || offset > FAR_BYTES ||
+	if (length < PUT_OFF_FROM_BYTES || length > WRITE_MAX_BYTES || offset > FAR_BYTES ||
 	    !has_room(behind))
-		return NULL;
-	piece = get_piece(behind, file->live);
-	if (!piece)
-		return NULL;
-	piece->file = file;
-	piece->offset = offset;
-	piece->length = length;
-	memcpy(piece->bytes, bytes, length);
-	return piece;
-}
-
-void behind_drop(struct behind *behind, struct behind_piece *piece)
-{
-	if (!piece)
-		return;
+		return false;
 	scoped_lock(&behind->lock);
-	piece->next = behind->spare;
-	behind->spare = piece;
-	cond_broadcast(&behind->changed);
+	while (behind->running && behind->count >= QUEUED && live->behind > 0) {
+		behind->waiting++;
+		cond_wait(&behind->room, &behind->lock);
+		behind->waiting--;
+	}
+	return behind->running && behind->count < QUEUED;
 }
 
-void behind_queue_locked(struct behind *behind, struct behind_piece *piece)
+void behind_queue_locked(struct behind *behind, struct file *file, struct piece *piece,
+			 size_t length, off_t offset)
 {
-	struct live *live = piece->file->live;
+	struct live *live = file->live;
+	uint64_t end = (uint64_t)offset + length;
 
 	mutex_assert_held(&live->lock);
-	atomic_fetch_add(&piece->file->refs, 1);
+	atomic_fetch_add(&file->refs, 1);
+	piece->file = file;
 	piece->generation = live->generation;
+	piece->offset = offset;
+	piece->length = length;
 	piece->next = NULL;
+	if (live->behind == 0)
+		live->behind_size = receipt_size(live->receipt);
+	if (end > live->behind_size)
+		live->behind_size = end;
 	live->behind++;
 	scoped_lock(&behind->lock);
 	if (behind->last)
@@ -150,15 +136,47 @@ void behind_queue_locked(struct behind *behind, struct behind_piece *piece)
 	else
 		behind->first = piece;
 	behind->last = piece;
-	cond_broadcast(&behind->changed);
+	behind->count++;
+	if (behind->idle)
+		cond_signal(&behind->queued);
+}
+
+/* The receipt hears before the write: the bytes are in the cache for both. */
+static int write_steps(const struct piece *piece)
+{
+	struct receipt *receipt = piece->file->live->receipt;
+
+	for (size_t done = 0; done < piece->length;) {
+		size_t left = piece->length - done;
+		size_t length = left < STEP_BYTES ? left : STEP_BYTES;
+		off_t offset = piece->offset + (off_t)done;
+		int r = receipt_write(receipt, (uint64_t)offset, piece->bytes + done, length);
+
+		if (r == 0)
+			r = write_at(piece->file->fd, piece->bytes + done, length, offset);
+		if (r < 0)
+			return r;
+		done += length;
+	}
+	return 0;
+}
+
+/* Back to those to spare; whoever waits for room goes on. */
+static void give_piece(struct behind *behind, struct piece *piece)
+{
+	piece_give(behind->pieces, piece);
+	scoped_lock(&behind->lock);
+	behind->count--;
+	if (behind->waiting > 0)
+		cond_broadcast(&behind->room);
 }
 
 /* The damage is told before the writer's flush can find nothing left to wait for. */
-static void write_piece(struct behind *behind, struct behind_piece *piece)
+static void write_piece(struct behind *behind, struct piece *piece)
 {
 	struct file *file = piece->file;
 	struct live *live = file->live;
-	int r = write_at(file->fd, piece->bytes, piece->length, piece->offset);
+	int r = write_steps(piece);
 
 	if (r < 0)
 		live_lose(live, piece->generation, r);
@@ -168,19 +186,22 @@ static void write_piece(struct behind *behind, struct behind_piece *piece)
 	if (--live->behind == 0)
 		cond_broadcast(&live->changed);
 	mutex_unlock(&live->lock);
-	behind_drop(behind, piece);
+	give_piece(behind, piece);
 	file_unref(file);
 }
 
 static void *writer_main(void *arg)
 {
 	struct behind *behind = arg;
-	struct behind_piece *piece;
+	struct piece *piece;
 
 	for (;;) {
 		mutex_lock(&behind->lock);
-		while (!behind->first && !behind->stopping)
-			cond_wait(&behind->changed, &behind->lock);
+		while (!behind->first && !behind->stopping) {
+			behind->idle = true;
+			cond_wait(&behind->queued, &behind->lock);
+		}
+		behind->idle = false;
 		piece = behind->first;
 		if (piece) {
 			behind->first = piece->next;
@@ -212,7 +233,7 @@ static void add_window(struct behind *behind, int fd, uint64_t start, uint64_t e
 	*window = (struct window){ .fd = own,
 				   .offset = (off_t)start,
 				   .length = (off_t)(end - start) };
-	cond_broadcast(&behind->changed);
+	cond_signal(&behind->begun);
 }
 
 void behind_written_locked(struct behind *behind, struct file *file, off_t offset, size_t length)
@@ -237,7 +258,7 @@ static void *starter_main(void *arg)
 	for (;;) {
 		mutex_lock(&behind->lock);
 		while (behind->window_count == 0 && !behind->stopping)
-			cond_wait(&behind->changed, &behind->lock);
+			cond_wait(&behind->begun, &behind->lock);
 		if (behind->window_count == 0) {
 			mutex_unlock(&behind->lock);
 			return NULL;
@@ -275,17 +296,16 @@ void behind_free(struct behind *behind)
 	mutex_lock(&behind->lock);
 	behind->running = false;
 	behind->stopping = true;
-	cond_broadcast(&behind->changed);
+	cond_broadcast(&behind->queued);
+	cond_broadcast(&behind->room);
+	cond_broadcast(&behind->begun);
 	mutex_unlock(&behind->lock);
 	thread_join(&behind->writer);
 	thread_join(&behind->starter);
-	while (behind->spare) {
-		struct behind_piece *piece = behind->spare;
-
-		behind->spare = piece->next;
-		free(piece);
-	}
-	cond_fini(&behind->changed);
+	pieces_free(behind->pieces);
+	cond_fini(&behind->queued);
+	cond_fini(&behind->room);
+	cond_fini(&behind->begun);
 	mutex_fini(&behind->lock);
 	free(behind);
 }

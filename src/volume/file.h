@@ -9,6 +9,8 @@
  */
 #include "volume/volume.h"
 
+struct piece;
+
 /*
  * Create and open. @flags as open(2) (O_EXCL, O_TRUNC, O_APPEND, ...). The name is there already:
  * -EEXIST with O_EXCL, else -ESTALE, upon which the kernel looks it up, checks and opens it.
@@ -57,6 +59,21 @@ void volume_read_cancel(struct file *file, void *arg);
  */
 ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
 		     size_t length, off_t offset);
+
+/* The longest write that is put off; no request should be longer. Also what stat tells as the size
+ * to write in (st_blksize): a request costs more than its bytes. */
+#define WRITE_MAX_BYTES (1u << 20)
+
+/*
+ * The same without a copy: the first @length bytes of *@piece, which is kept, and set to NULL, when
+ * the write is put off. NULL when too many are in use: then volume_write(). Takes and gives never
+ * wait.
+ */
+ssize_t volume_write_piece(struct file *file, const struct caller *caller, struct piece **piece,
+			   size_t length, off_t offset);
+struct piece *volume_take_piece(struct volume *volume);
+void volume_give_piece(struct volume *volume, struct piece *piece);
+char *piece_bytes(struct piece *piece); /* WRITE_MAX_BYTES, on a page's border */
 int volume_fallocate(struct file *file, const struct caller *caller, int mode, off_t offset,
 		     off_t length);
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/falloc.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "util/clock.h"
@@ -39,14 +40,21 @@ static void drop_setid(const struct caller *caller, struct file *file)
 		volume_notify_attributes(file->volume, file_id(file));
 }
 
+/* With what was acknowledged and is not in the file yet. */
+static uint64_t size_locked(const struct live *live)
+{
+	if (live->behind > 0)
+		return live->behind_size;
+	return live->receipt ? receipt_size(live->receipt) : 0;
+}
+
 /*
  * The disk may not fill up to where the catalog could suffer. A hole before @offset is free, and so
  * is what is there already; but a file that was given its size first is filled later.
  */
 static int admit_locked(struct live *live, int fd, uint64_t offset, uint64_t length)
 {
-	uint64_t size = live->receipt ? receipt_size(live->receipt) : 0;
-	uint64_t end = offset + length;
+	uint64_t size = size_locked(live), end = offset + length;
 	struct stat st;
 
 	if (end > size && offset < size)
@@ -97,46 +105,45 @@ static ssize_t write_locked(struct file *file, const void *buffer, size_t length
 	return r < 0 ? r : n;
 }
 
-/* The bytes are @piece's, another thread writes them in the order in which the receipt hears. */
-static ssize_t put_off_locked(struct file *file, struct behind_piece *piece, const void *buffer,
-			      size_t length, off_t offset)
+/* 1: *piece is queued and no longer the caller's. 0: others look at the file, it is to be written
+ * at once. */
+static int queue_piece(struct file *file, struct piece **piece, size_t length, off_t offset,
+		       uint64_t *ret_generation, ssize_t *ret_written)
 {
 	struct live *live = file->live;
-	int r;
+	int r = live_lock_for_change(live, file->fd, CHANGE_QUEUED);
 
-	r = admit_locked(live, file->fd, (uint64_t)offset, length);
-	if (r == 0)
-		r = receipt_write(live->receipt, (uint64_t)offset, buffer, length);
 	if (r < 0)
 		return r;
-	behind_queue_locked(file->volume->behind, piece);
-	return (ssize_t)length;
+	*ret_generation = live->generation;
+	/* Nobody else has it open, to see the bytes late. */
+	if (live->writers == 1 && live->readers == 0) {
+		r = admit_locked(live, file->fd, (uint64_t)offset, length);
+		if (r == 0)
+			behind_queue_locked(file->volume->behind, file, take_ptr(*piece), length,
+					    offset);
+		*ret_written = r < 0 ? r : (ssize_t)length;
+		r = 1;
+	}
+	mutex_unlock(&live->lock);
+	return r;
 }
 
-/* 1: done, as *ret_written says. 0: it has to be written at once. */
-static int try_to_put_off(struct file *file, const void *buffer, size_t length, off_t offset,
-			  uint64_t *ret_generation, ssize_t *ret_written)
+/* The same with bytes that have to be copied first. */
+static int queue_copy(struct file *file, const void *buffer, size_t length, off_t offset,
+		      uint64_t *ret_generation, ssize_t *ret_written)
 {
-	struct behind *behind = file->volume->behind;
-	struct live *live = file->live;
-	struct behind_piece *piece = behind_take(behind, file, buffer, length, offset);
-	ssize_t n = 0;
+	struct pieces *pieces = behind_pieces(file->volume->behind);
+	struct piece *piece = piece_take(pieces);
 	int r;
 
 	if (!piece)
 		return 0;
-	r = live_lock_for_change(live, file->fd, CHANGE_QUEUED);
-	if (r == 0) {
-		*ret_generation = live->generation;
-		/* Nobody else has it open, to see the bytes late. */
-		if (live->writers == 1 && live->readers == 0)
-			n = put_off_locked(file, piece, buffer, length, offset);
-		mutex_unlock(&live->lock);
-	}
-	if (r < 0 || n <= 0)
-		behind_drop(behind, piece);
-	*ret_written = n;
-	return r < 0 ? r : n != 0;
+	memcpy(piece->bytes, buffer, length);
+	r = queue_piece(file, &piece, length, offset, ret_generation, ret_written);
+	if (piece)
+		piece_give(pieces, piece);
+	return r;
 }
 
 /* After a failed change: what the writer is told now, and at flush. */
@@ -164,8 +171,22 @@ static int write_now(struct file *file, const void *buffer, size_t length, off_t
 	return 1;
 }
 
-ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
-		     size_t length, off_t offset)
+/* @piece: NULL, or where @buffer is. 1: done, as *ret_written says. */
+static int write_any(struct file *file, struct piece **piece, const void *buffer, size_t length,
+		     off_t offset, uint64_t *ret_generation, ssize_t *ret_written)
+{
+	int r = 0;
+
+	if (behind_wants(file->volume->behind, file, length, offset))
+		r = piece ? queue_piece(file, piece, length, offset, ret_generation, ret_written)
+			  : queue_copy(file, buffer, length, offset, ret_generation, ret_written);
+	if (r == 0)
+		r = write_now(file, buffer, length, offset, ret_generation, ret_written);
+	return r;
+}
+
+static ssize_t write_checked(struct file *file, const struct caller *caller, struct piece **piece,
+			     const void *buffer, size_t length, off_t offset)
 {
 	struct volume *volume = file->volume;
 	uint64_t generation;
@@ -179,9 +200,7 @@ ssize_t volume_write(struct file *file, const struct caller *caller, const void 
 		return -EFBIG;
 	if (length == 0)
 		return 0;
-	r = try_to_put_off(file, buffer, length, offset, &generation, &n);
-	if (r == 0)
-		r = write_now(file, buffer, length, offset, &generation, &n);
+	r = write_any(file, piece, buffer, length, offset, &generation, &n);
 	if (r < 0)
 		return r;
 	if (n < 0) {
@@ -192,6 +211,33 @@ ssize_t volume_write(struct file *file, const struct caller *caller, const void 
 	volume->received_bytes += (uint64_t)n;
 	volume->last_write_ns = monotonic_ns();
 	return n;
+}
+
+ssize_t volume_write(struct file *file, const struct caller *caller, const void *buffer,
+		     size_t length, off_t offset)
+{
+	return write_checked(file, caller, NULL, buffer, length, offset);
+}
+
+ssize_t volume_write_piece(struct file *file, const struct caller *caller, struct piece **piece,
+			   size_t length, off_t offset)
+{
+	return write_checked(file, caller, piece, (*piece)->bytes, length, offset);
+}
+
+struct piece *volume_take_piece(struct volume *volume)
+{
+	return piece_take(behind_pieces(volume->behind));
+}
+
+void volume_give_piece(struct volume *volume, struct piece *piece)
+{
+	piece_give(behind_pieces(volume->behind), piece);
+}
+
+char *piece_bytes(struct piece *piece)
+{
+	return piece->bytes;
 }
 
 /* Truncating ---------------------------------------------------------------------------- */

@@ -35,9 +35,12 @@ struct live {
 	bool beginning;          /* the generation is not durable yet: no byte may change */
 	bool is_level;           /* the catalog's row described the inode when it was read */
 	_Atomic unsigned behind; /* acknowledged writes that are not in the file yet (behind.h) */
+	uint64_t behind_size;    /* the file's size once they are, while there are any */
 	uint64_t window_start;   /* written in one go and not started for the medium yet */
 	uint64_t window_end;
-	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED */
+	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED. While @behind is not
+				    0 its inside is the writer thread's, without the lock: drain
+				    first, or find @changes as they were when it was drained */
 	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
 	bool has_map;
 	bool no_map;        /* looked for in the catalog, there is none */

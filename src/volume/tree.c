@@ -190,6 +190,7 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 
 		if (r < 0)
 			return r;
+		st->st_blksize = WRITE_MAX_BYTES;
 	}
 	st->st_ino = id;
 	return 0;

@@ -114,3 +114,95 @@ TEST(nothing_is_put_off_before_the_eyes_of_others)
 	volume_release(reader);
 	volume_release(file);
 }
+
+static struct piece *filled(struct cart *cart, const void *bytes, size_t length)
+{
+	struct piece *piece = volume_take_piece(cart->volume);
+
+	check(piece != NULL);
+	memcpy(piece_bytes(piece), bytes, length);
+	return piece;
+}
+
+TEST(bytes_are_handed_on_in_the_piece_they_came_in)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+	cleanup_free uint8_t *bytes = noise(4 * PIECE_BYTES);
+	struct file *file = create(cart, "clip");
+	struct caller caller = me();
+	uint64_t id = file_id(file);
+
+	put_writes_off(cart);
+	for (unsigned i = 0; i < 4; i++) {
+		struct piece *piece = filled(cart, bytes + i * PIECE_BYTES, PIECE_BYTES);
+
+		check_int(volume_write_piece(file, &caller, &piece, PIECE_BYTES,
+					     (off_t)i * PIECE_BYTES),
+			  PIECE_BYTES);
+		check(piece == NULL);
+	}
+	check_int(volume_flush(file), 0);
+	volume_release(file);
+	check_int(verify(cart, id), 0);
+	check_verified(cart, id, bytes, 4 * PIECE_BYTES);
+}
+
+/* What is written at once, or refused, leaves the piece to who received into it. */
+TEST(a_piece_that_is_not_put_off_stays_the_receivers)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+	cleanup_free uint8_t *bytes = noise(PIECE_BYTES);
+	struct file *file = create(cart, "clip"), *reader;
+	struct piece *piece = filled(cart, bytes, PIECE_BYTES);
+	struct caller caller = me();
+	struct stat st;
+
+	put_writes_off(cart);
+	check_int(volume_write_piece(file, &caller, &piece, 100, 0), 100);
+	check(piece != NULL);
+	reader = open_again(cart, file_id(file), O_RDONLY);
+	check_int(volume_write_piece(file, &caller, &piece, PIECE_BYTES, 0), PIECE_BYTES);
+	check(piece != NULL);
+	check_int(fstat(file_fd(reader), &st), 0);
+	check_int(st.st_size, PIECE_BYTES);
+	check_int(volume_write_piece(reader, &caller, &piece, PIECE_BYTES, 0), -EBADF);
+	check(piece != NULL);
+	volume_give_piece(cart->volume, piece);
+	volume_release(reader);
+	volume_release(file);
+}
+
+/* Whatever was rewritten meanwhile. */
+TEST(short_pieces_arrive_in_their_order)
+{
+	enum { SHORT = 64 << 10, COUNT = 160 };
+	cleanup_cart struct cart *cart = cart_new(NULL);
+	cleanup_free uint8_t *bytes = noise(COUNT * SHORT);
+	cleanup_free uint8_t *again = noise(SHORT);
+	struct file *file = create(cart, "clip");
+	uint64_t id = file_id(file);
+
+	put_writes_off(cart);
+	for (unsigned i = 0; i < COUNT; i++) {
+		put(file, bytes + i * SHORT, SHORT, (off_t)i * SHORT);
+		if (i % 10 != 9)
+			continue;
+		put(file, again, SHORT, (off_t)(i - 5) * SHORT);
+		memcpy(bytes + (i - 5) * SHORT, again, SHORT);
+	}
+	check_int(volume_flush(file), 0);
+	volume_release(file);
+	check_int(verify(cart, id), 0);
+	check_verified(cart, id, bytes, COUNT * SHORT);
+}
+
+TEST(stat_tells_to_write_in_pieces)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+	struct file *file = create(cart, "clip");
+	struct stat st;
+
+	check_int(volume_getattr(cart->volume, file_id(file), file, &st), 0);
+	check_int(st.st_blksize, WRITE_MAX_BYTES);
+	volume_release(file);
+}
