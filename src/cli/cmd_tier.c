@@ -19,6 +19,9 @@
 /* A network file system that hangs blocks who looks at it, for ever. */
 #define PROBE_NS (15 * NS_PER_SEC)
 
+/* A tier whose abilities are tried ends by itself, sooner or later. */
+#define SURVEY_NS (300 * NS_PER_SEC)
+
 struct probe {
 	/* Constant. */
 	const char *name, *url; /* borrowed */
@@ -32,52 +35,88 @@ struct probe {
 	char why[TIER_WHY_SIZE]; /* the tier's own words, "" none */
 	int64_t took_ns;
 	uint64_t free, total; /* 0: it cannot tell */
+	json_t *abilities;    /* owned; array of {what, result, text}; empty: none are known */
+	bool unfit;           /* one of them is missing that it must have */
 };
 
-static int look(struct probe *probe, uint64_t *ret_free, uint64_t *ret_total, const char **ret_what,
-		char why[TIER_WHY_SIZE])
+/* What one look finds out; moved into the probe under its lock. */
+struct findings {
+	int result;
+	const char *what;
+	char why[TIER_WHY_SIZE];
+	uint64_t free, total;
+	json_t *abilities; /* owned */
+	bool unfit;
+};
+
+static int note_ability(void *arg, const char *what, enum survey_result result, const char *text)
+{
+	static const char *const names[] = { "good", "less", "bad" };
+	struct findings *findings = arg;
+
+	findings->unfit |= result == SURVEY_BAD;
+	return json_array_append_new(findings->abilities,
+				     json_pack("{s:s,s:s,s:s}", "what", what, "result",
+					       names[result], "text", text)) < 0
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int look_inside(const struct probe *probe, struct tier *tier, struct findings *findings)
 {
 	char uuid[37];
-	struct tier *tier;
 	int r;
 
-	*ret_what = "cannot be opened";
-	r = tier_open(probe->name, probe->url, &tier);
+	findings->what = "does not answer as it should";
+	r = tier->backend->probe(tier);
 	if (r < 0)
 		return r;
-	*ret_what = "does not answer as it should";
-	r = tier->backend->probe(tier);
-	if (r == 0) {
-		*ret_what = "belongs to no volume, or cannot be read";
-		r = tier_volume(tier, uuid);
-	}
-	if (r == 0 && strcmp(uuid, probe->volume) != 0) {
-		*ret_what = "belongs to another volume";
-		r = -EMEDIUMTYPE;
-	}
-	if (r == 0 && tier->backend->space(tier, ret_free, ret_total) < 0)
-		*ret_free = *ret_total = 0;
-	if (r == -EHOSTDOWN || r == -EROFS)
-		(void)tier_why(tier, why, TIER_WHY_SIZE);
-	tier_close(tier);
+	findings->what = "belongs to no volume, or cannot be read";
+	r = tier_volume(tier, uuid);
+	if (r < 0)
+		return r;
+	findings->what = "belongs to another volume";
+	if (strcmp(uuid, probe->volume) != 0)
+		return -EMEDIUMTYPE;
+	findings->what = "cannot be written";
+	r = tier->backend->survey ? tier->backend->survey(tier, note_ability, findings) : 0;
+	if (r == 0 && tier->backend->space(tier, &findings->free, &findings->total) < 0)
+		findings->free = findings->total = 0;
 	return r;
+}
+
+static void look(const struct probe *probe, struct findings *findings)
+{
+	struct tier *tier;
+
+	findings->what = "cannot be opened";
+	findings->result = tier_open(probe->name, probe->url, &tier);
+	if (findings->result < 0)
+		return;
+	findings->result = look_inside(probe, tier, findings);
+	if (findings->result == -EHOSTDOWN || findings->result == -EROFS)
+		(void)tier_why(tier, findings->why, sizeof(findings->why));
+	tier_close(tier);
 }
 
 static void *probe_body(void *arg)
 {
 	struct probe *probe = arg;
-	uint64_t free_bytes = 0, total = 0;
+	struct findings findings = { .abilities = json_array() };
 	int64_t start = monotonic_ns();
-	char why[TIER_WHY_SIZE] = "";
-	const char *what;
-	int r = look(probe, &free_bytes, &total, &what, why);
 
+	if (findings.abilities)
+		look(probe, &findings);
+	else
+		findings = (struct findings){ .result = -ENOMEM, .what = "cannot be asked" };
 	scoped_lock(&probe->lock);
-	probe->result = r;
-	probe->what = what;
-	memcpy(probe->why, why, sizeof(probe->why));
-	probe->free = free_bytes;
-	probe->total = total;
+	probe->result = findings.result;
+	probe->what = findings.what;
+	memcpy(probe->why, findings.why, sizeof(probe->why));
+	probe->free = findings.free;
+	probe->total = findings.total;
+	probe->abilities = findings.abilities;
+	probe->unfit = findings.unfit;
 	probe->took_ns = monotonic_ns() - start;
 	probe->done = true;
 	cond_signal(&probe->changed);
@@ -99,8 +138,26 @@ static json_t *probe_json(const struct probe *probe)
 		(void)json_object_set_new(object, "took_ns", json_integer(probe->took_ns));
 		(void)json_object_set_new(object, "free", json_integer((json_int_t)probe->free));
 		(void)json_object_set_new(object, "total", json_integer((json_int_t)probe->total));
+		(void)json_object_set(object, "abilities", probe->abilities);
 	}
 	return object;
+}
+
+static void print_abilities(const json_t *abilities)
+{
+	const json_t *row;
+	size_t i;
+
+	json_array_foreach(abilities, i, row)
+	{
+		const char *result = json_string_or(row, "result", "");
+		enum paint color = strcmp(result, "bad") == 0    ? PAINT_BAD
+				   : strcmp(result, "less") == 0 ? PAINT_BUSY
+								 : PAINT_GOOD;
+
+		(void)printf("  %-26s %s%s%s\n", json_string_or(row, "what", ""), paint(color),
+			     json_string_or(row, "text", ""), paint(PAINT_NONE));
+	}
 }
 
 static void print_probe(const struct probe *probe)
@@ -120,15 +177,17 @@ static void print_probe(const struct probe *probe)
 			     format_bytes(probe->free, free_text, sizeof(free_text)),
 			     format_bytes(probe->total, total, sizeof(total)));
 	(void)putchar('\n');
+	print_abilities(probe->abilities);
 }
 
 /* The result of one probe into @list. A probe that hangs is left behind: the process ends soon. */
 static int test_one(struct cli *cli, const struct settings_tier *tier, const char *volume,
 		    json_t *list, int *ret_result)
 {
+	bool is_s3 = strncmp(tier->url, "s3:", 3) == 0;
 	struct probe *probe = calloc(1, sizeof(*probe));
 	struct thread thread = { 0 };
-	int64_t deadline = monotonic_ns() + PROBE_NS;
+	int64_t deadline = monotonic_ns() + (is_s3 ? SURVEY_NS : PROBE_NS);
 	int r;
 
 	if (!probe)
@@ -150,7 +209,7 @@ static int test_one(struct cli *cli, const struct settings_tier *tier, const cha
 		probe->result = -ETIMEDOUT;
 		probe->what = "hangs";
 	}
-	*ret_result = probe->result;
+	*ret_result = probe->result == 0 && probe->unfit ? -ENOTSUP : probe->result;
 	if (cli->json)
 		r = json_array_append_new(list, probe_json(probe)) < 0 ? -ENOMEM : 0;
 	else
@@ -164,6 +223,7 @@ static int test_one(struct cli *cli, const struct settings_tier *tier, const cha
 		_exit(MEDIAFS_EXIT_OFFLINE);
 	}
 	thread_join(&thread);
+	json_decref(probe->abilities);
 	cond_fini(&probe->changed);
 	mutex_fini(&probe->lock);
 	free(probe);
@@ -190,7 +250,8 @@ static int test_tiers(struct cli *cli, const struct settings *settings, const ch
 		if (r < 0)
 			return cli_fail_errno(cli, r, "cannot test the tier %s", tier->name);
 		if (result < 0 && code == MEDIAFS_EXIT_OK)
-			code = result == -EMEDIUMTYPE ? MEDIAFS_EXIT_FAILED : exit_code_of(result);
+			code = result == -EMEDIUMTYPE || result == -ENOTSUP ? MEDIAFS_EXIT_FAILED
+									    : exit_code_of(result);
 	}
 	if (only && tested == 0)
 		return cli_fail(cli, MEDIAFS_EXIT_NO_ENTRY,
@@ -262,7 +323,8 @@ const struct command cmd_tier = {
 	.args = "list | test [NAME]",
 	.help = "the places that hold copies; whether they answer",
 	.text = "test asks each place now: is it there, can it be written, is it this volume's.\n"
-		"Exit code 4 when one cannot be reached.\n",
+		"Of an S3 server it finds out what it really does. Exit code 4 when one cannot be\n"
+		"reached, 1 when it lacks what is needed.\n",
 	.min_args = 1,
 	.max_args = 2,
 	.options = options,

@@ -423,6 +423,7 @@ const struct tier_backend s3_backend = {
 	.stop = s3_stop,
 	.why = s3_why,
 	.probe = s3_probe,
+	.survey = s3_survey,
 	.put = s3_put,
 	.stat = s3_stat,
 	.get = s3_get,

@@ -78,8 +78,9 @@ struct s3_request {
 	void *sink_arg;
 	size_t reply_max; /* of the reply's own buffer; 0: S3_REPLY_MAX */
 
-	unsigned tries;  /* 0: S3_TRIES */
-	unsigned hang_s; /* without a byte either way; 0: S3_HANG_S */
+	bool spoil_signature; /* to see whether it is looked at */
+	unsigned tries;       /* 0: S3_TRIES */
+	unsigned hang_s;      /* without a byte either way; 0: S3_HANG_S */
 };
 
 #define S3_REPLY_MAX (4u << 20)
@@ -196,6 +197,11 @@ int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_objec
 
 int s3_list(struct tier *tier, const char *prefix,
 	    int (*fn)(void *arg, const char *name, bool is_folder), void *arg);
+
+int s3_survey(struct tier *tier, survey_fn fn, void *arg);
+
+/* Give up an upload of ours. Where deleting is not allowed, the bucket's own rule has to. */
+void s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
 
 /* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. */
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,

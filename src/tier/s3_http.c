@@ -279,6 +279,11 @@ static int make_headers(struct s3_exchange *exchange, const char *path, const ch
 		headers[count++] = (struct s3_pair){ "x-amz-security-token", exchange->keys.token };
 	signing.header_count = count;
 	r = s3_sign(&signing, &authorization);
+	if (r == 0 && request->spoil_signature) {
+		char *last = authorization + strlen(authorization) - 1;
+
+		*last = *last == '0' ? '1' : '0';
+	}
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = add_line(exchange, headers[i].name, headers[i].value);
 	if (r == 0)

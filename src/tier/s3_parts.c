@@ -78,7 +78,7 @@ static void drop_note(const struct s3_parts *parts)
 		(void)parts->source->note(parts->source->arg, NULL);
 }
 
-static void abort_upload(struct s3_tier *s3, const char *key, const char *upload)
+void s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload)
 {
 	struct s3_request request = { .method = "DELETE", .key = key, .tries = 1 };
 	struct s3_reply reply;
@@ -106,7 +106,7 @@ static int recall(struct s3_parts *parts)
 		return 0;
 	if (strcmp(key, parts->key) != 0 ||
 	    json_int_or(root, "part", 0) != (int64_t)parts->part_bytes) {
-		abort_upload(parts->s3, key, upload); /* ours, and nobody goes on with it */
+		s3_abort_upload(parts->s3, key, upload); /* ours, and nobody goes on with it */
 		return 0;
 	}
 	parts->upload = strdup(upload);
@@ -362,7 +362,7 @@ int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *
 	}
 	r = r == 1 ? 0 : r;
 	if (is_final(r) && parts.upload)
-		abort_upload(s3, key, parts.upload);
+		s3_abort_upload(s3, key, parts.upload);
 	if (r == 0 || is_final(r))
 		drop_note(&parts);
 	return r;

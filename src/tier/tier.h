@@ -49,6 +49,12 @@ enum put_flags {
 	PUT_REPLACE = 1 << 0, /* the object may exist and is ours (heads only, never media) */
 };
 
+/* How an ability of a place is: as it should be; less, and how we do without; not fit. */
+enum survey_result { SURVEY_GOOD, SURVEY_LESS, SURVEY_BAD };
+
+/* One row of a survey: both texts last as long as the call. Non-zero stops. */
+typedef int (*survey_fn)(void *arg, const char *what, enum survey_result result, const char *text);
+
 struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	const char *scheme; /* "file", "s3" */
 	int (*open)(const char *url, struct tier **ret_tier);
@@ -103,6 +109,12 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 
 	/* Free and total bytes; -ENOTSUP when the tier cannot tell. */
 	int (*space)(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total);
+
+	/*
+	 * May be NULL. What the place really does, tried with small objects of ours; a row for each
+	 * ability. The errors of a put.
+	 */
+	int (*survey)(struct tier *tier, survey_fn fn, void *arg);
 
 	/* The device of the file system that it is on. NULL: it is not on this machine. */
 	int (*device)(struct tier *tier, dev_t *ret_device);
