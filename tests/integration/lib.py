@@ -86,6 +86,11 @@ def pattern(size, seed=1):
     return bytes(out[:size])
 
 
+def url(tier):
+    """A tier is named by its URL, or is a folder."""
+    return tier if "://" in str(tier) else f"file://{tier}"
+
+
 class Site:
     """One store, its mount point, its daemon."""
 
@@ -100,9 +105,9 @@ class Site:
         self.mnt.mkdir(exist_ok=True)
         command = ["init", self.store, "--site", name]
         if tier:
-            command += ["--tier", f"file://{tier}"]
+            command += ["--tier", url(tier)]
         if join:
-            command += ["--join", f"file://{join}"]
+            command += ["--join", url(join)]
         mediafs(*command)
         # Quick by default: tests wait for states, not for pauses meant for people.
         for key, value in {"ingest.settle": "0", "sync.poll": "100ms", "sync.flush": "50ms",

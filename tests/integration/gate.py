@@ -1,0 +1,125 @@
+"""A gate in front of a server: counts, holds, cuts, changes what passes."""
+import contextlib
+import socket
+import ssl
+import threading
+
+
+class Gate:
+    """A TCP relay on a port of its own."""
+
+    def __init__(self, target_port, certificate=None):
+        self.target = ("127.0.0.1", target_port)
+        self.lock = threading.Condition()
+        self.is_open = True
+        self.sent = 0          # bytes that went to the server
+        self.hold_at = None    # no more than so many bytes go to the server
+        self.swallow = None    # bytes of a request whose answer is lost, once
+        self.swallowed = 0
+        self.spoil_down = 0    # so many large pieces from the server get one bit flipped
+        self.links = set()
+        self.context = None
+        if certificate:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(*certificate)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.ended = False
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while not self.ended:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.is_open:
+                client.close()
+                continue
+            threading.Thread(target=self.relay, args=(client,), daemon=True).start()
+
+    def relay(self, client):
+        with contextlib.suppress(OSError, ssl.SSLError):
+            if self.context:
+                client = self.context.wrap_socket(client, server_side=True)
+            server = socket.create_connection(self.target)
+            link = (client, server)
+            with self.lock:
+                self.links.add(link)
+            state = {"lost": False}
+            down = threading.Thread(target=self.copy_down, args=(link, state), daemon=True)
+            down.start()
+            self.copy_up(link, state)
+            down.join()
+            with self.lock:
+                self.links.discard(link)
+            for end in link:
+                end.close()
+
+    def copy_up(self, link, state):
+        client, server = link
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while data := client.recv(1 << 16):
+                with self.lock:
+                    if self.swallow and self.swallow in data:
+                        self.swallow = None
+                        self.swallowed += 1
+                        state["lost"] = True
+                    while self.hold_at is not None and self.sent + len(data) > self.hold_at:
+                        self.lock.wait(0.1)
+                        if link not in self.links:
+                            return
+                    self.sent += len(data)
+                    self.lock.notify_all()
+                server.sendall(data)
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+
+    def copy_down(self, link, state):
+        client, server = link
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while data := server.recv(1 << 16):
+                if state["lost"]:
+                    break
+                with self.lock:
+                    if self.spoil_down and len(data) > 4096:
+                        self.spoil_down -= 1
+                        data = data[:-1] + bytes([data[-1] ^ 1])
+                client.sendall(data)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        """Every connection ends now."""
+        with self.lock:
+            links = list(self.links)
+            self.links.clear()
+            self.lock.notify_all()
+        for link in links:
+            for end in link:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def shut(self):
+        """The server is gone."""
+        self.is_open = False
+        self.cut()
+
+    def open(self):
+        self.is_open = True
+
+    def hold(self, more):
+        """Let @more bytes through to the server, then none until release()."""
+        with self.lock:
+            self.hold_at = self.sent + more
+
+    def release(self):
+        with self.lock:
+            self.hold_at = None
+            self.lock.notify_all()
+
+    def close(self):
+        self.ended = True
+        self.listener.close()
+        self.release()
+        self.cut()

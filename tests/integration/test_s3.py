@@ -1,0 +1,393 @@
+"""The S3 tier against real servers; awscli's own library looks at what lies there."""
+import contextlib
+import json
+import os
+import pathlib
+import uuid
+
+import pytest
+
+import s3_servers
+from gate import Gate
+from lib import BLOCK, fsck, mediafs, pattern, run, same_tree, wait_for
+from test_main_job import make_card
+
+MIB = 1 << 20
+PART = 16 * MIB
+PARALLEL = 4
+
+
+class Bucket:
+    """A bucket of the test's own, and a client that is not ours."""
+
+    def __init__(self, kind, server, folder):
+        session = pytest.importorskip("awscli.botocore.session")
+        self.kind, self.server, self.folder = kind, server, folder
+        self.name = f"mediafs-{uuid.uuid4().hex[:16]}"
+        self.keys = folder / "s3.keys"
+        self.write_keys()
+        self.client = session.get_session().create_client(
+            "s3", endpoint_url=server, region_name="us-east-1",
+            aws_access_key_id=s3_servers.access_key(kind),
+            aws_secret_access_key=s3_servers.SECRET)
+        self.client.create_bucket(Bucket=self.name)
+
+    @property
+    def port(self):
+        return int(self.server.rsplit(":", 1)[1])
+
+    def write_keys(self, access=None, secret=s3_servers.SECRET):
+        self.keys.touch(0o600)
+        self.keys.write_text(f"aws_access_key_id = {access or s3_servers.access_key(self.kind)}\n"
+                             f"aws_secret_access_key = {secret}\n")
+
+    def url(self, port=None, scheme="http", more=""):
+        return (f"s3://{self.name}/show 1?endpoint={scheme}://127.0.0.1:{port or self.port}"
+                f"&credentials={self.keys}{more}").replace(" ", "%20")
+
+    def media(self):
+        """Names and sizes of what lies there, but for mediafs's own."""
+        found = {}
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            for item in page.get("Contents", []):
+                name = item["Key"].removeprefix("show 1/")
+                if not name.startswith(".mediafs/"):
+                    found[name] = item["Size"]
+        return found
+
+    def get(self, name):
+        return self.client.get_object(Bucket=self.name, Key=f"show 1/{name}")["Body"].read()
+
+    def put(self, name, data):
+        self.client.put_object(Bucket=self.name, Key=f"show 1/{name}", Body=data)
+
+    def uploads(self):
+        return self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
+
+    def remove(self):
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name):
+            for item in page.get("Contents", []):
+                self.client.delete_object(Bucket=self.name, Key=item["Key"])
+        self.client.delete_bucket(Bucket=self.name)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """Start a server when it is first asked for."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with contextlib.ExitStack() as stack:
+        urls = {}
+
+        def get(kind):
+            if kind not in urls:
+                urls[kind] = stack.enter_context(s3_servers.shared(kind, base))
+            return urls[kind]
+        yield get
+
+
+def make_bucket(kind, servers, folder):
+    server = servers(kind)
+    if not server:
+        pytest.skip(f"no packages for {kind}")
+    return Bucket(kind, server, folder)
+
+
+@pytest.fixture
+def bucket(servers, tmp_path):
+    return make_bucket("ceph", servers, tmp_path)
+
+
+@pytest.fixture(params=["ceph", pytest.param("swift", marks=pytest.mark.slow)])
+def any_bucket(request, servers, tmp_path):
+    return make_bucket(request.param, servers, tmp_path)
+
+
+@pytest.fixture
+def gate(bucket):
+    gate = Gate(bucket.port)
+    yield gate
+    gate.close()
+
+
+def tier_error(site):
+    return site.status()["moving"].get("tier_error") or ""
+
+
+def test_the_main_job(any_bucket, sites, tmp_path):
+    bucket = any_bucket
+    card = make_card(tmp_path / "card")
+    (card / "A001R2EC/CLIPS/A001C003.mov").write_bytes(pattern(2 * PART + 12345, 9))
+    cart = sites("cart", tier=bucket.url()).mount()
+    run("cp", "-a", card / "A001R2EC", cart.mnt)
+    cart.wait()
+    files = {str(path.relative_to(card)): path for path in card.rglob("*")
+             if path.is_file() and not path.is_symlink()}
+    assert bucket.media() == {name: path.stat().st_size for name, path in files.items()}
+    for name, path in files.items():
+        assert bucket.get(name) == path.read_bytes()
+    assert bucket.uploads() == []
+    meta = bucket.client.head_object(Bucket=bucket.name,
+                                     Key="show 1/A001R2EC/report.txt")["Metadata"]
+    info = (card / "A001R2EC/report.txt").stat()
+    assert meta["mediafs-size"] == str(info.st_size) and meta["mediafs-mode"] == "640"
+    assert meta["mediafs-mtime-ns"] == str(info.st_mtime_ns)
+
+    editorial = sites("editorial", join=bucket.url()).mount()
+    wait_for(lambda: sum(path.is_file() for path in editorial.mnt.rglob("*")) > len(files),
+             "the tree at editorial")
+    cart.cmd("evict", cart.mnt / "A001R2EC/CLIPS")
+    assert cart.state("A001R2EC/CLIPS/A001C003.mov") == "evicted"
+    same_tree(card, cart.mnt)
+    wait_for(lambda: (editorial.mnt / "A001R2EC/EMPTY").exists(), "the empty folder")
+    same_tree(card, editorial.mnt)
+    cart.umount()
+    editorial.umount()
+    for site in (cart, editorial):
+        done = fsck("-n", "--full", "--remote", site.store)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+ODD_NAMES = ["a b", "+&%=*~()'", "%41", "é€😀.mov", "?#[]@!$,;:\"<>\\^`{|}", "-rf", "..hidden",
+             "a/b"]
+
+
+def test_odd_names(any_bucket, sites):
+    bucket = any_bucket
+    cart = sites("cart", tier=bucket.url()).mount()
+    for index, name in enumerate(ODD_NAMES):
+        path = cart.mnt / "dir 1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pattern(1000, index))
+    deep = pathlib.Path(*(letter * 240 for letter in "abcde"))
+    (cart.mnt / deep).mkdir(parents=True)
+    (cart.mnt / deep / "clip.mov").write_bytes(b"deep")
+    with open(os.fsencode(cart.mnt) + b"/no\xff\xfeutf8.mov", "wb") as out:
+        out.write(b"no utf-8")
+    cart.wait()
+    media = bucket.media()
+    for index, name in enumerate(ODD_NAMES):
+        name = f"dir 1/{name}"
+        assert name in media and bucket.get(name) == (cart.tree / name).read_bytes()
+    others = {bucket.get(name) for name in media if not name.startswith("dir 1/")}
+    assert others == {b"deep", b"no utf-8"}
+    # A catalog that is lost is made again from journals and bucket.
+    cart.umount()
+    (cart.store / "catalog.db").unlink()
+    done = fsck("-y", "--rebuild-catalog", cart.store)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    cart.mount()
+    cart.wait()
+
+
+def test_names_that_others_have_are_left_alone(any_bucket, sites):
+    bucket = any_bucket
+    bucket.put("clip.mov", b"theirs")
+    same = pattern(MIB, 3)
+    bucket.put("same.mov", same)
+    large = pattern(PART + 1, 4)
+    bucket.put("large.mov", b"theirs, too")
+    cart = sites("cart", tier=bucket.url()).mount()
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB, 2))
+    (cart.mnt / "same.mov").write_bytes(same)
+    (cart.mnt / "large.mov").write_bytes(large)
+    cart.wait()
+    media = bucket.media()
+    assert bucket.get("clip.mov") == b"theirs" and bucket.get("large.mov") == b"theirs, too"
+    assert sorted(name.split("~")[0] for name in media) == [
+        "clip", "clip.mov", "large", "large.mov", "same.mov"]
+    assert all(bucket.get(name) == (cart.tree / f"{name.split('~')[0]}.mov").read_bytes()
+               for name in media if "~" in name)
+
+
+def test_a_copy_that_changed_is_not_trusted(bucket, sites):
+    cart = sites("cart", tier=bucket.url()).mount()
+    data = pattern(3 * BLOCK + 77)
+    for name in ("other.mov", "short.mov", "gone.mov"):
+        (cart.mnt / name).write_bytes(data + name.encode())
+    cart.wait()
+    bucket.put("other.mov", bytes([data[0] ^ 1]) + data[1:] + b"other.mov")
+    bucket.put("short.mov", data)
+    bucket.client.delete_object(Bucket=bucket.name, Key="show 1/gone.mov")
+    for name in ("other.mov", "short.mov", "gone.mov"):
+        assert cart.cmd("evict", cart.mnt / name, check=False).returncode != 0
+        assert (cart.mnt / name).read_bytes() == data + name.encode()
+    # What is whole here is sent again, beside what others put there.
+    wait_for(lambda: sum("~" in name for name in bucket.media()) == 2
+             and "gone.mov" in bucket.media(), "new copies")
+
+
+def test_a_block_that_was_spoiled_on_its_way_is_fetched_again(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    data = pattern(6 * BLOCK)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    gate.spoil_down = 1
+    assert (cart.mnt / "clip.mov").read_bytes() == data
+    assert gate.spoil_down == 0
+
+
+def test_a_wrong_key_is_named_and_put_right(bucket, sites):
+    cart = sites("cart", tier=bucket.url())
+    bucket.write_keys(secret="wrong")
+    cart.mount()
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait("clip.mov", "verified")
+    wait_for(lambda: "SignatureDoesNotMatch" in tier_error(cart), "the wrong secret to be named")
+    bucket.write_keys(access="NOBODY")
+    wait_for(lambda: "InvalidAccessKeyId" in tier_error(cart), "the wrong key to be named")
+    assert cart.wait("clip.mov", timeout=1, check=False).returncode == 4
+    assert bucket.media() == {}
+    shown = cart.cmd("status").stdout
+    assert "the access key is not known there" in shown
+    assert cart.cmd("tier", "test", check=False).returncode == 4
+    bucket.write_keys()
+    cart.wait("clip.mov")
+    # Nothing of ours holds the secret.
+    cart.umount()
+    for path in [cart.log, *cart.store.rglob("*")]:
+        assert not path.is_file() or s3_servers.SECRET.encode() not in path.read_bytes(), path
+
+
+def test_what_a_server_does_is_found_out(any_bucket, sites):
+    cart = sites("cart", tier=any_bucket.url())
+    done = json.loads(cart.cmd("tier", "test", "--json").stdout)["tiers"][0]
+    result = {row["what"]: row["result"] for row in done["abilities"]}
+    conditions = "good" if any_bucket.kind == "ceph" else "less"
+    assert result.pop("PUT If-None-Match") == conditions
+    result.pop("multipart If-None-Match")  # Ceph 16 does not know it, later ones do
+    assert len(result) == 10 and set(result.values()) == {"good"}, done
+    assert any_bucket.media() == {} and any_bucket.uploads() == []
+    assert "wrong signature" in cart.cmd("tier", "test").stdout
+
+
+def test_what_init_says(bucket, tmp_path):
+    def refused(url):
+        done = mediafs("init", tmp_path / "new", "--tier", url, check=False)
+        assert done.returncode == 4 and not (tmp_path / "new").exists()
+        return done.stderr
+    assert "NoSuchBucket" in refused(bucket.url().replace(bucket.name, "mediafs-none"))
+    assert "connect" in refused(bucket.url(port=1)).lower()
+    bucket.keys.chmod(0o644)
+    assert "chmod 600" in refused(bucket.url())
+    bucket.keys.chmod(0o600)
+    bucket.write_keys(secret="wrong")
+    assert "SignatureDoesNotMatch" in refused(bucket.url())
+
+
+def test_a_bucket_that_went_away_is_named(bucket, sites):
+    cart = sites("cart", tier=bucket.url()).mount()
+    (cart.mnt / "first.mov").write_bytes(pattern(MIB, 2))
+    cart.wait()
+    cart.umount()
+    bucket.remove()
+    cart.mount()
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait("clip.mov", "verified")
+    wait_for(lambda: "NoSuchBucket" in tier_error(cart), "the bucket to be missed")
+    # A new one of that name is not the tier that was used so far.
+    bucket.client.create_bucket(Bucket=bucket.name)
+    wait_for(lambda: "tier.json is missing" in tier_error(cart), "the identity to be missed")
+    assert bucket.media() == {}
+
+
+def test_a_server_that_is_gone_and_back(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port),
+                 settings={"transfer.hydrate_timeout": "300ms"}).mount()
+    old = pattern(6 * BLOCK)
+    (cart.mnt / "old.mov").write_bytes(old)
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "old.mov")
+    gate.shut()
+    (cart.mnt / "new.mov").write_bytes(pattern(MIB, 2))
+    cart.wait("new.mov", "verified")
+    wait_for(lambda: f"127.0.0.1:{gate.port}" in tier_error(cart), "the server to be named")
+    assert os.listdir(cart.mnt) and os.statvfs(cart.mnt)
+    with open(cart.mnt / "old.mov", "rb") as clip:
+        clip.seek(2 * BLOCK)
+        with pytest.raises(OSError):
+            clip.read(BLOCK)
+    gate.open()
+    cart.wait("new.mov")
+    assert (cart.mnt / "old.mov").read_bytes() == old
+
+
+def test_an_unmount_does_not_wait_for_a_server_that_hangs(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    gate.hold(PART)
+    (cart.mnt / "clip.mov").write_bytes(pattern(3 * PART))
+    wait_for(lambda: gate.sent >= gate.hold_at - (1 << 16), "the upload to hang")
+    cart.umount()
+    gate.release()
+    cart.mount()
+    cart.wait()
+
+
+def test_kill_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    data = pattern(8 * PART + 12345)
+    gate.hold(5 * PART + PART // 2)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    wait_for(lambda: gate.sent >= gate.hold_at - (1 << 16), "the upload to be held")
+    assert len(bucket.uploads()) == 1
+    cart.kill()
+    gate.cut()
+    gate.release()
+    cart.mount()
+    cart.wait()
+    assert bucket.get("clip.mov") == data
+    assert bucket.uploads() == []
+    assert gate.sent <= len(data) + PARALLEL * PART + MIB
+
+
+def test_a_cut_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    data = pattern(6 * PART + 1)
+    gate.hold(3 * PART)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    wait_for(lambda: gate.sent >= gate.hold_at - (1 << 16), "the upload to be held")
+    gate.shut()
+    wait_for(lambda: tier_error(cart), "the cut to be seen")
+    gate.open()
+    gate.release()
+    cart.wait()
+    assert bucket.get("clip.mov") == data and bucket.uploads() == []
+    assert gate.sent <= len(data) + PARALLEL * PART + MIB
+
+
+def test_a_completion_whose_answer_was_lost(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    data = pattern(2 * PART + 5)
+    gate.swallow = b"<CompleteMultipartUpload"
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait()
+    assert gate.swallowed == 1
+    assert bucket.get("clip.mov") == data and list(bucket.media()) == ["clip.mov"]
+    assert gate.sent < len(data) + MIB
+
+
+def test_a_put_whose_answer_was_lost(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    gate.swallow = b"PUT /" + bucket.name.encode() + b"/show%201/clip.mov"
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait()
+    assert gate.swallowed == 1
+    assert list(bucket.media()) == ["clip.mov"]
+
+
+def test_certificates_are_verified(bucket, sites, tmp_path):
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.pem"
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out",
+        certificate, "-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1")
+    gate = Gate(bucket.port, (certificate, key))
+    try:
+        done = mediafs("init", tmp_path / "new", "--tier", bucket.url(gate.port, "https"),
+                       check=False)
+        assert done.returncode == 4 and "certificate" in done.stderr
+        cart = sites("cart", tier=bucket.url(gate.port, "https", f"&ca={certificate}")).mount()
+        (cart.mnt / "clip.mov").write_bytes(pattern(PART + MIB))
+        cart.wait()
+        assert bucket.get("clip.mov") == (cart.tree / "clip.mov").read_bytes()
+    finally:
+        gate.close()
