@@ -61,9 +61,19 @@ static int mark_clean(struct db *db, const char *value)
 	return r;
 }
 
-static int load(struct catalog *catalog, struct db *db)
+int load_publishing(struct catalog *catalog, struct db *db)
 {
 	cleanup_free char *sync = NULL;
+	int r = db_get_meta(db, "sync", &sync);
+
+	if (r < 0)
+		return r;
+	catalog->publishing = r > 0 && strcmp(sync, "on") == 0;
+	return 0;
+}
+
+static int load(struct catalog *catalog, struct db *db)
+{
 	cleanup_free char *clean = NULL;
 	int r;
 
@@ -72,11 +82,7 @@ static int load(struct catalog *catalog, struct db *db)
 		return r;
 	/* No mark at all: just made. */
 	catalog->unclean = r > 0 && strcmp(clean, "yes") != 0;
-	r = db_get_meta(db, "sync", &sync);
-	if (r < 0)
-		return r;
-	catalog->publishing = r > 0 && strcmp(sync, "on") == 0;
-	return 0;
+	return load_publishing(catalog, db);
 }
 
 static int open_writer(struct catalog *catalog)
@@ -217,7 +223,7 @@ static int wait_all(struct catalog *catalog, enum step_flags flags)
 static bool is_settled(struct writer *writer, int *ret_error)
 {
 	scoped_lock(&writer->lock);
-	*ret_error = writer->error;
+	*ret_error = writer->lost ? writer->error : 0;
 	return writer->steps == 0 && !writer->applying;
 }
 
@@ -239,4 +245,28 @@ int catalog_error(struct catalog *catalog)
 {
 	scoped_lock(&catalog->writer.lock);
 	return catalog->writer.error;
+}
+
+int catalog_refuses(struct catalog *catalog)
+{
+	struct writer *writer = &catalog->writer;
+
+	scoped_lock(&writer->lock);
+	/* Half of what can be kept is left to those who cannot be refused. */
+	if (writer->lost || writer->steps >= KEPT_MAX_STEPS / 2 ||
+	    writer->bytes >= KEPT_MAX_BYTES / 2)
+		return writer->error;
+	return 0;
+}
+
+void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_health)
+{
+	struct writer *writer = &catalog->writer;
+
+	scoped_lock(&writer->lock);
+	*ret_health = (struct catalog_health){
+		.error = writer->error,
+		.lost = writer->lost,
+		.waiting = writer->error ? writer->steps : 0,
+	};
 }

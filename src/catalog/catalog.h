@@ -11,8 +11,11 @@
  * read-only connections and may run in any thread, but never in a FUSE worker's hot path.
  * Reads never see steps that are still queued: call catalog_barrier() first.
  *
- * A writing call returns -EIO or -ENOSPC once the database has failed: the failure
- * sticks, every later call reports it and catalog_error() tells it.
+ * While the database cannot be written (no room, the disk fails) catalog_error() tells why, calls
+ * that wait return that, and those that do not wait are kept and applied in their order when it
+ * can be written again, which is tried every few seconds. When that is hopeless (the database is
+ * damaged) or more came than can be kept, it has failed for good: all calls return the error, and
+ * the next catalog_open() finds it unclean.
  * The catalog is never the only place where a name or a byte lives (DESIGN D4).
  */
 #include <stdbool.h>
@@ -50,7 +53,18 @@ void catalog_keep_unclean(struct catalog *catalog, bool unclean);
 
 int catalog_barrier(struct catalog *catalog);
 int catalog_flush(struct catalog *catalog); /* barrier, then durable (WAL synced) */
-int catalog_error(struct catalog *catalog); /* sticky failure of the writer, 0 if none */
+int catalog_error(struct catalog *catalog); /* why nothing can be written now, 0: it can */
+
+/* The error for whoever could do without changing the tree now: not for those who make room, while
+ * what they change can still be kept. */
+int catalog_refuses(struct catalog *catalog);
+
+struct catalog_health {
+	int error;      /* as catalog_error() */
+	bool lost;      /* it failed for good */
+	size_t waiting; /* changes that are kept for when it can be written */
+};
+void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_health);
 
 /*
  * Small settings and counters. catalog_get_meta(): 1 found (caller frees), 0 not, or error.

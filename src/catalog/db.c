@@ -182,6 +182,20 @@ void db_close(struct db *db)
 	free(db);
 }
 
+void db_reset(struct db *db)
+{
+	size_t count;
+
+	(void)statement_list(&count);
+	for (size_t i = 0; i < count; i++) {
+		if (!db->cache[i])
+			continue;
+		(void)sqlite3_reset(db->cache[i]); /* repeats an error that was told */
+		(void)sqlite3_clear_bindings(db->cache[i]);
+	}
+	db->error = 0;
+}
+
 int db_exec(struct db *db, const char *sql)
 {
 	int r = sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL);

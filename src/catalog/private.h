@@ -47,7 +47,8 @@
  * What apply returns: 0, or a refusal (-ESTALE, -ENOENT, ...) given before anything was changed;
  * a waiting caller is told, otherwise the step is dropped. A failure of the database or of memory
  * in the middle is another thing: query functions note it in db->error by themselves, others call
- * db_fail(); then the whole transaction is rolled back and the catalog fails for good.
+ * db_fail(); then the whole transaction is rolled back, and (but for the steps that somebody
+ * waits for) tried again later: apply must not change the step, or bear to be called again.
  * A step that returns values writes them through pointers into its waiting caller (STEP_WAIT).
  */
 #include <sqlite3.h>
@@ -99,6 +100,9 @@ DEFINE_CLEANUP(struct db *, db_close)
 
 /* Note @error as the connection's failure; returns it. */
 int db_fail(struct db *db, int error);
+
+/* After a failure: no statement is in the middle of something, no error is noted. */
+void db_reset(struct db *db);
 
 /* The negative errno for a result code of SQLite. */
 int db_errno(int code);
@@ -173,6 +177,9 @@ int step_submit(struct catalog *catalog, struct step *step, enum step_flags flag
 #define QUEUE_MAX_STEPS 65536u
 #define QUEUE_MAX_BYTES (64u << 20)
 #define BATCH_MAX_STEPS 4096u
+/* What is kept while nothing can be written: some hundred thousand changes. */
+#define KEPT_MAX_STEPS (16 * QUEUE_MAX_STEPS)
+#define KEPT_MAX_BYTES (4 * (size_t)QUEUE_MAX_BYTES)
 #define BATCH_DELAY_NS (150 * 1000000ll) /* leaves 50 ms of the promised 200 to apply them */
 #define READERS_MAX 8
 #define WRITE_TIMEOUT_MS 60000 /* for the lock of another process that writes */
@@ -193,7 +200,10 @@ struct writer {
 	size_t squeezed;  /* callers that wait for room */
 	int64_t since_ns; /* monotonic, of the oldest step queued */
 	bool stop;
-	int error; /* sticky */
+	int error;        /* nothing can be written, 0: all is well */
+	bool lost;        /* with an error: for good, what was queued is gone */
+	int64_t pause_ns; /* between attempts, while there is an error */
+	int64_t retry_ns; /* monotonic: the next one */
 };
 
 struct catalog {
@@ -224,6 +234,18 @@ struct catalog {
 	struct db *readers[READERS_MAX]; /* idle ones, owned */
 	unsigned idle_readers, open_readers;
 };
+
+/* heal.c: true for failures that may pass (no room, the disk, memory, another process). */
+bool heal_can(int error);
+
+/*
+ * Before what failed with @error is tried again: make the connection fit for use, and be sure of
+ * what was committed before. 0, or why not yet; -EUCLEAN: never.
+ */
+int heal(struct db *db, int error);
+
+/* Whether changes are noted for the syncer, as the database has it. */
+int load_publishing(struct catalog *catalog, struct db *db);
 
 int writer_start(struct catalog *catalog);
 void writer_stop(struct catalog *catalog); /* applies what is queued; joins */

@@ -10,14 +10,21 @@
  * earlier one is unsynced. SQLite replays the WAL up to the last whole commit: what is lost in a
  * power cut is always a tail, in order.
  *
- * Failure: a batch is applied wholly or rolled back. The first failure of the database sticks,
- * and all that is queued is dropped with it.
+ * Failure: a batch is applied wholly or rolled back. Who waits for a step of it is told and the
+ * step is dropped; what nobody waits for goes back to the head of the queue, in its order, and is
+ * tried again until it goes in (see heal.c). Meanwhile steps that somebody would wait for are
+ * refused and the others are kept. What cannot pass, or more than can be kept, makes the catalog
+ * fail for good (`lost`): all is dropped, and the next start finds it unclean and levels it.
  */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "catalog/private.h"
 #include "util/clock.h"
+
+/* Pauses between attempts of a batch that failed. */
+#define RETRY_FIRST_NS (250 * 1000000ll)
+#define RETRY_MAX_NS (5 * 1000000000ll)
 
 /* Checkpoint when the WAL has that many pages (16 MiB), and force it when readers never let
  * go of it (512 MiB). */
@@ -51,8 +58,36 @@ static bool has_room(const struct writer *writer, const struct step *step)
 	return writer->steps < QUEUE_MAX_STEPS && writer->bytes + step->bytes <= QUEUE_MAX_BYTES;
 }
 
+/* It is of no use any more to keep what is queued; those who wait were told. */
+static void lose_locked(struct writer *writer)
+{
+	struct step *step;
+
+	mutex_assert_held(&writer->lock);
+	writer->lost = true;
+	while ((step = writer->first)) {
+		writer->first = step->next;
+		free(step);
+	}
+	writer->last = &writer->first;
+	writer->steps = writer->bytes = writer->hurried = 0;
+}
+
+/* While it fails nobody waits, for room neither. */
+static int enqueue_failing_locked(struct writer *writer, const struct step *step)
+{
+	if (!writer->lost && !step->wait && writer->steps < KEPT_MAX_STEPS &&
+	    writer->bytes + step->bytes <= KEPT_MAX_BYTES)
+		return 0;
+	if (!step->wait)
+		lose_locked(writer);
+	return writer->error;
+}
+
 static int enqueue_locked(struct writer *writer, struct step *step)
 {
+	int r = 0;
+
 	mutex_assert_held(&writer->lock);
 	while (!writer->error && !writer->stop && !has_room(writer, step)) {
 		writer->squeezed++;
@@ -61,7 +96,9 @@ static int enqueue_locked(struct writer *writer, struct step *step)
 		writer->squeezed--;
 	}
 	if (writer->error)
-		return writer->error;
+		r = enqueue_failing_locked(writer, step);
+	if (r < 0)
+		return r;
 	if (writer->stop)
 		return -ESHUTDOWN;
 	if (writer->steps == 0)
@@ -105,7 +142,7 @@ struct batch {
 	struct step *first; /* owned */
 	size_t steps;
 	bool durable;
-	int error; /* what had failed before already */
+	int error; /* what had failed before: heal first */
 };
 
 static bool is_due_locked(const struct writer *writer)
@@ -134,19 +171,29 @@ static void take_locked(struct writer *writer, struct batch *batch)
 	writer->steps -= batch->steps;
 	writer->since_ns = monotonic_ns();
 	batch->error = writer->error;
+	/* It works again when a sync does. */
+	batch->durable |= batch->error != 0;
 	writer->applying = true;
 	cond_broadcast(&writer->space);
+}
+
+static bool is_failing_locked(const struct writer *writer)
+{
+	return writer->error && !writer->lost;
 }
 
 /* False when there is nothing left and nothing will come. */
 static bool next_batch(struct writer *writer, struct batch *batch)
 {
 	scoped_lock(&writer->lock);
-	while (writer->steps == 0 && !writer->stop)
+	while (writer->steps == 0 && !writer->stop && !is_failing_locked(writer))
 		cond_wait(&writer->work, &writer->lock);
-	if (writer->steps == 0)
+	if (writer->steps == 0 && writer->stop)
 		return false;
-	while (!is_due_locked(writer)) {
+	while (is_failing_locked(writer) && !writer->stop &&
+	       cond_wait_until(&writer->work, &writer->lock, writer->retry_ns))
+		;
+	while (!writer->error && !is_due_locked(writer)) {
 		if (!cond_wait_until(&writer->work, &writer->lock,
 				     writer->since_ns + BATCH_DELAY_NS))
 			break;
@@ -179,7 +226,7 @@ static int apply_all(struct db *db, struct batch *batch)
 			return db->error;
 	}
 	r = events_commit(db);
-	if (r < 0 || !batch->durable || !db->catalog->unsynced)
+	if (r < 0 || (!batch->error && (!batch->durable || !db->catalog->unsynced)))
 		return r;
 	query = query_start(db, &sql_touch);
 	return query_run(&query);
@@ -213,24 +260,73 @@ static int commit_batch(struct db *db, struct batch *batch)
 	return 0;
 }
 
-/* Tell those who wait, and remember a failure. */
+/* Tell who waits for @step, if anybody does. */
+static void tell_locked(struct step *step, int error)
+{
+	if (!step->wait)
+		return;
+	step->wait->result = error ? error : step->result;
+	step->wait->done = true;
+}
+
+/* Put what nobody waits for back before what was queued since; tell the others. */
+static void keep_locked(struct writer *writer, struct batch *batch, int error)
+{
+	struct step *rest = writer->first, *step, **end = &writer->first;
+
+	writer->last = &writer->first;
+	writer->steps = writer->bytes = writer->hurried = 0;
+	for (int part = 0; part < 2; part++) {
+		for (step = part == 0 ? batch->first : rest; step;) {
+			struct step *next = step->next;
+
+			if (step->wait) {
+				tell_locked(step, error);
+				free(step);
+			} else {
+				*end = step;
+				end = &step->next;
+				writer->steps++;
+				writer->bytes += step->bytes;
+			}
+			step = next;
+		}
+	}
+	*end = NULL;
+	writer->last = end;
+	batch->first = NULL;
+}
+
+static void failed_locked(struct writer *writer, struct batch *batch, int error)
+{
+	if (!writer->error || error != -EBUSY) /* a reader in the way of healing is no news */
+		writer->error = error;
+	keep_locked(writer, batch, error);
+	if (writer->stop || !heal_can(error))
+		lose_locked(writer);
+	writer->pause_ns = writer->pause_ns ? writer->pause_ns * 2 : RETRY_FIRST_NS;
+	if (writer->pause_ns > RETRY_MAX_NS)
+		writer->pause_ns = RETRY_MAX_NS;
+	writer->retry_ns = monotonic_ns() + writer->pause_ns;
+	cond_broadcast(&writer->space);
+}
+
+/* Tell those who wait; remember a failure, or its end. */
 static void finish_batch(struct writer *writer, struct batch *batch, int error)
 {
 	struct step *step;
 
 	mutex_lock(&writer->lock);
-	if (error && !writer->error)
-		writer->error = error;
 	writer->applying = false;
-	for (step = batch->first; step; step = step->next) {
-		if (!step->wait)
-			continue;
-		step->wait->result = error ? error : step->result;
-		step->wait->done = true;
+	if (error) {
+		failed_locked(writer, batch, error);
+	} else if (!writer->lost) {
+		writer->error = 0;
+		writer->pause_ns = 0;
 	}
+	for (step = batch->first; step; step = step->next)
+		tell_locked(step, error);
 	cond_broadcast(&writer->done);
-	if (error)
-		cond_broadcast(&writer->space);
 	mutex_unlock(&writer->lock);
 	while ((step = batch->first)) {
 		batch->first = step->next;
@@ -280,7 +376,9 @@ static void *writer_run(void *arg)
 
 		if (!next_batch(writer, &batch))
 			return NULL;
-		r = batch.error ? batch.error : commit_batch(writer->db, &batch);
+		r = batch.error ? heal(writer->db, batch.error) : 0;
+		if (r == 0)
+			r = commit_batch(writer->db, &batch);
 		finish_batch(writer, &batch, r);
 		if (r < 0)
 			continue;

@@ -59,7 +59,11 @@ static void print_verdict(const json_t *status)
 	enum paint colour = PAINT_GOOD;
 	char size[32], text[256];
 
-	if (damaged.files > 0) {
+	if (json_is_string(json_object_get(status, "catalog_error"))) {
+		colour = PAINT_BAD;
+		(void)snprintf(text, sizeof(text),
+			       "NOT KNOWN: the catalog cannot be written, this is what it has");
+	} else if (damaged.files > 0) {
 		colour = PAINT_BAD;
 		(void)snprintf(text, sizeof(text), "DAMAGED: %" PRIu64 " file%s", damaged.files,
 			       plural(damaged.files));
@@ -185,6 +189,23 @@ static void print_sending(const json_t *status)
 			     paint(PAINT_BUSY), paint(PAINT_NONE));
 }
 
+static void print_catalog(const json_t *status)
+{
+	const char *error = json_string_or(status, "catalog_error", "");
+
+	if (!*error)
+		return;
+	if (json_is_true(json_object_get(status, "catalog_lost")))
+		(void)printf("  %sthe catalog failed%s: %s; unmount and mount again\n",
+			     paint(PAINT_BAD), paint(PAINT_NONE), error);
+	else
+		(void)printf("  %sthe catalog cannot be written%s: %s; %" PRId64
+			     " changes wait, tried again by itself: files can be removed, not "
+			     "added\n",
+			     paint(PAINT_BAD), paint(PAINT_NONE), error,
+			     json_int_or(status, "catalog_waiting", 0));
+}
+
 static void print_rest(const json_t *status)
 {
 	const json_t *tiers = json_object_get(status, "tiers"), *tier, *disk;
@@ -213,9 +234,7 @@ static void print_rest(const json_t *status)
 		(void)printf("  %s%" PRId64 " conflict%s%s: see mediafs conflicts\n",
 			     paint(PAINT_BUSY), conflicts, plural((uint64_t)conflicts),
 			     paint(PAINT_NONE));
-	if (json_is_string(json_object_get(status, "catalog_error")))
-		(void)printf("  %sthe catalog cannot be written%s: %s\n", paint(PAINT_BAD),
-			     paint(PAINT_NONE), json_string_or(status, "catalog_error", ""));
+	print_catalog(status);
 	if (json_is_string(json_object_get(status, "settings_error")))
 		(void)printf("  %smediafs.conf%s: %s\n", paint(PAINT_BAD), paint(PAINT_NONE),
 			     json_string_or(status, "settings_error", ""));

@@ -48,7 +48,7 @@ static void print_metrics(FILE *out, const struct request *request,
 	gauge(out, "disk_total_bytes", "Size of the store's file system.", status->disk_total);
 	gauge(out, "conflicts", "Files that two sites changed.", status->conflicts);
 	gauge(out, "catalog_failed", "1 when the catalog cannot be written.",
-	      status->catalog_error != 0);
+	      status->catalog.error != 0);
 	if (!request->source->volume)
 		return;
 	gauge(out, "receiving_bytes_per_second", "Bytes arriving.", status->receiving_rate);

@@ -27,7 +27,8 @@
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
  *                  tier_error, next_try_ns}; scrub_aside, receiving_rate, verify_backlog,
  * verify_rate, eta_ns (-1 unknown); only when mounted tiers          [{name, url}]; limit, pause
- *   disk           {free, total}; conflicts, unpublished, catalog_error
+ *   disk           {free, total}; conflicts, unpublished, catalog_error,
+ *                  catalog_waiting (changes kept until it can be written), catalog_lost
  */
 /* What is known without the daemon. */
 static int status_offline(struct request *request, struct volume_status *ret_status)
@@ -163,13 +164,15 @@ static int add_moving(struct request *request, const struct volume_status *statu
 static int add_rest(struct request *request, const struct volume_status *status)
 {
 	cleanup_json json_t *part = json_pack(
-		"{s:{s:I,s:I,s:I},s:{s:I,s:I},s:I,s:I,s:o}", "queue", "files",
+		"{s:{s:I,s:I,s:I},s:{s:I,s:I},s:I,s:I,s:o,s:I,s:b}", "queue", "files",
 		(json_int_t)status->queue.files, "bytes", (json_int_t)status->queue.bytes, "poison",
 		(json_int_t)status->queue.poison, "disk", "free", (json_int_t)status->disk_free,
 		"total", (json_int_t)status->disk_total, "conflicts", (json_int_t)status->conflicts,
 		"unpublished", (json_int_t)status->pending_publish, "catalog_error",
-		status->catalog_error ? json_string(error_text(status->catalog_error))
-				      : json_null());
+		status->catalog.error ? json_string(error_text(status->catalog.error))
+				      : json_null(),
+		"catalog_waiting", (json_int_t)status->catalog.waiting, "catalog_lost",
+		status->catalog.lost);
 
 	return part && json_object_update(request->final, part) == 0 ? 0 : -ENOMEM;
 }
@@ -245,7 +248,10 @@ int request_status(struct request *request)
 	struct node_row node;
 	int r;
 
-	r = request_node(request, &path, &node);
+	/* While the catalog cannot be written, what it has is told, and that it cannot. */
+	r = request_barrier(request);
+	if (r == 0 || catalog_error(request->source->catalog) < 0)
+		r = request_node_as_known(request, &path, &node);
 	if (r == 0)
 		r = report_volume(request, &status);
 	if (r == 0)

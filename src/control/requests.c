@@ -80,15 +80,19 @@ int request_barrier(struct request *request)
 
 int request_node(struct request *request, char **ret_path, struct node_row *ret_row)
 {
+	int r = request_barrier(request);
+
+	return r < 0 ? r : request_node_as_known(request, ret_path, ret_row);
+}
+
+int request_node_as_known(struct request *request, char **ret_path, struct node_row *ret_row)
+{
 	cleanup_free char *path = NULL;
 	int r;
 
 	r = request_path(request->json, &path);
 	if (r == -EINVAL)
 		return request_fail(request, r, "the path is not one below the volume's root");
-	if (r < 0)
-		return r;
-	r = request_barrier(request);
 	if (r < 0)
 		return r;
 	r = catalog_lookup_path(request->source->catalog, path, ret_row);

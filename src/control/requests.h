@@ -86,6 +86,9 @@ struct node_row;
 /* The node at member "path"; the path (caller frees) too. -ENOENT with a message. */
 int request_node(struct request *request, char **ret_path, struct node_row *ret_row);
 
+/* The same without waiting for what is on its way into the catalog. */
+int request_node_as_known(struct request *request, char **ret_path, struct node_row *ret_row);
+
 int request_status(struct request *request);
 int request_pending(struct request *request);
 int request_ls(struct request *request);

@@ -24,6 +24,9 @@
 /* How long to do nothing when nobody knows better: a wake ends it. */
 #define IDLE_NS (3600 * NS_PER_SEC)
 
+/* While the catalog cannot be written nothing is sent: it could not be recorded. */
+#define CATALOG_NS (1 * NS_PER_SEC)
+
 /* While bytes arrive on its disk a lane waits this long at most with each piece (a block). */
 #define ASIDE_MOST_NS (1 * NS_PER_SEC)
 #define ASIDE_LOOK_NS (50 * NS_PER_MS)
@@ -341,6 +344,9 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 	struct look look = look_around(lane);
 	int r = 0;
 
+	*ret_until_ns = transfer_now_ns(lane->transfer) + CATALOG_NS;
+	if (catalog_error(lane->transfer->catalog) < 0)
+		return LANE_SLEEP;
 	*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
 	if (look.requeue)
 		requeue(lane, look.hasten);
@@ -361,6 +367,10 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 		r = send_next(lane, look.condition, ret_until_ns);
 	if (r == 0)
 		return *ret_until_ns ? LANE_SLEEP : LANE_AGAIN;
+	if (r != -ECANCELED && catalog_error(lane->transfer->catalog) < 0) {
+		*ret_until_ns = transfer_now_ns(lane->transfer) + CATALOG_NS;
+		return LANE_SLEEP; /* not the tier's fault */
+	}
 	if (r != -ECANCELED)
 		lane_set_condition(lane, r);
 	scoped_lock(&lane->transfer->lock);

@@ -320,6 +320,8 @@ static int try_later(struct job *job, int error)
 	const char *path = job->path ? job->path : "?";
 
 	set_state(job, FILE_QUEUED);
+	if (catalog_error(transfer->catalog) < 0)
+		return error; /* not the file's fault */
 	if (poison && !row->poison) {
 		log_error("%s: cannot be sent to tier %s, set aside after %u attempts, tried again "
 			  "now and then: %s",

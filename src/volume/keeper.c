@@ -226,15 +226,36 @@ static void be_idle(void)
 	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 }
 
+/* Whoever is refused hears of it; this is for the log. @error: as it was told last. */
+static void watch_catalog(struct volume *volume, struct catalog_health *told)
+{
+	struct catalog_health now;
+
+	catalog_get_health(volume->catalog, &now);
+	if (now.lost && !told->lost)
+		log_error("the catalog failed: %s; unmount and mount again, it is then brought "
+			  "level with the files",
+			  error_text(now.error));
+	else if (now.error && !told->error)
+		log_error("the catalog cannot be written: %s; changes are kept in memory, and it "
+			  "is tried again",
+			  error_text(now.error));
+	else if (!now.error && told->error)
+		log_info("the catalog can be written again");
+	*told = now;
+}
+
 static void *keeper_body(void *arg)
 {
 	struct keeper *keeper = arg;
+	struct catalog_health told = { 0 };
 	uint64_t seen = 0, seen_for_pins = UINT64_MAX;
 	int64_t pins_ns = 0, room_ns = 0;
 
 	while (!is_stopping(keeper)) {
 		int64_t now_ns = monotonic_ns();
 
+		watch_catalog(keeper->volume, &told);
 		if (now_ns >= room_ns && !keep_below(keeper))
 			room_ns = now_ns + IN_VAIN_NS;
 		if (now_ns >= pins_ns || seen != seen_for_pins) {

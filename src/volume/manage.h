@@ -20,7 +20,7 @@ struct volume_status {
 	uint64_t pending_publish; /* records not yet told to other sites */
 	uint64_t conflicts;
 	int64_t uploaded_eta_ns; /* duration, -1 unknown */
-	int catalog_error;
+	struct catalog_health catalog;
 	bool read_only;
 	bool scrub_aside; /* the scrub waits for bytes that arrive */
 };

@@ -196,18 +196,14 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 	return 0;
 }
 
-int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
-	       struct tree_change *ret_change)
+static int begin(struct volume *volume, uint64_t parent, uint64_t other,
+		 struct tree_change *ret_change)
 {
 	struct tree_change change = { .volume = volume, .parent = parent, .fd = -1 };
 	int r;
 
-	*ret_change = (struct tree_change){ 0 };
 	if (volume->flags & VOLUME_READ_ONLY)
 		return -EROFS;
-	r = catalog_error(volume->catalog);
-	if (r < 0)
-		return r;
 	change.other = other != parent ? other : 0;
 	change.other_fd = -1;
 	change.fd = nodes_open(volume->nodes, parent, O_PATH | O_DIRECTORY);
@@ -228,6 +224,23 @@ int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
 	}
 	*ret_change = change;
 	return 0;
+}
+
+int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
+	       struct tree_change *ret_change)
+{
+	int r = catalog_error(volume->catalog);
+
+	*ret_change = (struct tree_change){ 0 };
+	return r < 0 ? r : begin(volume, parent, other, ret_change);
+}
+
+int tree_begin_removal(struct volume *volume, uint64_t parent, struct tree_change *ret_change)
+{
+	int r = catalog_refuses(volume->catalog);
+
+	*ret_change = (struct tree_change){ 0 };
+	return r < 0 ? r : begin(volume, parent, 0, ret_change);
 }
 
 void tree_end(struct tree_change *change)

@@ -40,6 +40,9 @@ struct tree_change {
  * may be 0. */
 int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
 	       struct tree_change *ret_change);
+
+/* The same to remove a name: also while the catalog cannot be written, so that room can be made. */
+int tree_begin_removal(struct volume *volume, uint64_t parent, struct tree_change *ret_change);
 void tree_end(struct tree_change *change); /* a zeroed change is fine */
 
 /*

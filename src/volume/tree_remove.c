@@ -44,7 +44,7 @@ static int remove_name(struct volume *volume, uint64_t parent, const char *name,
 
 	r = tree_check_name(name);
 	if (r == 0)
-		r = tree_begin(volume, parent, 0, &change);
+		r = tree_begin_removal(volume, parent, &change);
 	if (r < 0)
 		return r;
 	fd = openat(change.fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);

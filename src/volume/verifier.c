@@ -18,6 +18,7 @@
 #define ASIDE_NS (10 * NS_PER_SEC) /* longest wait for a copy to end */
 #define BUSY_NS (50 * NS_PER_MS)
 #define RETRY_NS (30 * NS_PER_SEC)
+#define CATALOG_NS (1 * NS_PER_SEC)
 #define RETRY_DOUBLINGS 5          /* 16 minutes */
 #define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
 #define KEEP_NS (20 * NS_PER_SEC)  /* for settling at the end */
@@ -276,6 +277,9 @@ static int64_t retry_after_ns(struct verifier *verifier, const struct entry *ent
 	/* Told to stop: keep_rest() finds it in the queue, with what was received. */
 	if (result == -EBUSY || result == -ECANCELED)
 		return BUSY_NS;
+	/* Not the file's fault: it says itself when it works again. */
+	if (catalog_error(verifier->volume->catalog) < 0)
+		return CATALOG_NS;
 	if (result == -ENOTSUP)
 		tell_unprovable(verifier);
 	else if (entry->tries == 0)
@@ -296,7 +300,7 @@ static void item_done(struct verifier *verifier, struct item *item)
 {
 	struct entry *entry = item->entry;
 	int64_t again_ns = retry_after_ns(verifier, entry, item->result);
-	bool failed = item->result != -EBUSY && item->result != -ECANCELED;
+	bool failed = again_ns >= RETRY_NS;
 
 	verify_free(item->verify);
 	if (again_ns > 0 &&

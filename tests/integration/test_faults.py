@@ -189,6 +189,42 @@ def test_a_clock_that_is_set_stalls_nothing(failing, tier, tmp_path, seconds):
     failing.wait("", timeout=20)
 
 
+@pytest.mark.parametrize("call,code", [("write", errno.ENOSPC), ("sync", errno.EIO)])
+def test_the_catalog_comes_back_by_itself(failing, tier, call, code):
+    data = pattern(MIB)
+    for name in ("kept.mov", "removed.mov", "rewritten.mov"):
+        assert write(failing.mnt / name, data) == 0
+    failing.wait()
+    out = os.open(failing.mnt / "rewritten.mov", os.O_WRONLY)
+    os.pwrite(out, b"new", 0)
+    failing.fault(f"{call} {code} */catalog.db*")
+    os.close(out)
+    wait_for(lambda: failing.status()["catalog_error"], "the catalog to fail")
+    with pytest.raises(OSError) as told:
+        (failing.mnt / "folder").mkdir()
+    assert told.value.errno == code
+    # Who makes room may, and who reads.
+    (failing.mnt / "removed.mov").unlink()
+    assert (failing.mnt / "kept.mov").read_bytes() == data
+    status = failing.status()
+    assert status["catalog_waiting"] > 0 and not status["catalog_lost"]
+    assert "tried again by itself" in failing.cmd("status", check=False).stdout
+    wait_for(lambda: "the catalog cannot be written" in failing.log_text(), "a line in the log")
+
+    failing.fault()
+    wait_for(lambda: not failing.status()["catalog_error"], "the catalog to work again")
+    (failing.mnt / "folder").mkdir()
+    assert write(failing.mnt / "folder/after.mov", pattern(MIB, 2)) == 0
+    failing.wait()
+    assert not (failing.mnt / "removed.mov").exists()
+    assert any(path.read_bytes() == b"new" + data[3:] for path in tier.glob("rewritten*.mov"))
+    failing.umount()
+    check = fsck("-n", failing.store)
+    assert check.returncode == 0, check.stdout + check.stderr
+    failing.mount(env=failing.environment)
+    assert (failing.mnt / "kept.mov").read_bytes() == data
+
+
 def test_a_tier_without_noreplace(failing, tier):
     """As NFS: rename() can only replace."""
     failing.fault(f"noreplace {errno.EINVAL} *")

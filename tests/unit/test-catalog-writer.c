@@ -165,31 +165,105 @@ TEST(later_steps_share_a_sync_and_nobody_waits)
 	check_int(syncs, before);
 }
 
-TEST(a_failed_sync_sticks)
+static void wait_until_it_works(struct catalog *catalog)
+{
+	int64_t deadline_ns = monotonic_ns() + DEADLINE_NS;
+
+	while (catalog_error(catalog) < 0) {
+		check(monotonic_ns() < deadline_ns);
+		sched_yield();
+	}
+}
+
+TEST(a_failed_sync_passes_and_nothing_is_lost)
 {
 	cleanup_scratch struct scratch *dir = scratch_new();
 	struct catalog *catalog = open_catalog(dir);
-	struct node_row row;
 	struct event event = { .event = "x" };
+	struct catalog_health health;
+	struct node_row row;
 
 	put_file(catalog, 1, "a", 10, 5);
 	check_int(catalog_flush(catalog), 0);
 	put_file(catalog, 1, "b", 11, 5);
 	sync_error = EIO;
 	check_int(catalog_flush(catalog), -EIO);
-	sync_error = 0;
 	check_int(catalog_error(catalog), -EIO);
-	check_int(catalog_flush(catalog), -EIO);
+	check_int(catalog_flush(catalog), -EIO); /* who waits is not kept waiting */
 	check_int(catalog_barrier(catalog), -EIO);
-	check_int(catalog_add_event(catalog, &event), -EIO);
-	check_int(catalog_remove_name(catalog, 1, "a"), -EIO);
+	check_int(catalog_add_event(catalog, &event), 0);
+	check_int(catalog_remove_name(catalog, 1, "a"), 0);
+	put_file(catalog, 1, "a", 12, 5);
 	check_int(catalog_get_node(catalog, 10, &row), 1); /* reading goes on */
+	check_int(catalog_get_node(catalog, 11, &row), 0);
+	catalog_get_health(catalog, &health);
+	check_int(health.error, -EIO);
+	check(!health.lost && health.waiting >= 6);
+	sync_error = 0;
+	wait_until_it_works(catalog);
+	check_int(catalog_flush(catalog), 0);
+	check_int(catalog_get_node(catalog, 11, &row), 1);
+	check_int(catalog_lookup(catalog, 1, "a", &row), 1);
+	check_int(row.id, 12);
 	catalog_close(catalog);
+
+	catalog = open_catalog(dir);
+	check(!catalog_was_unclean(catalog));
+	check_int(catalog_lookup(catalog, 1, "a", &row), 1);
+	check_int(row.id, 12);
+	check_int(catalog_check(catalog, NULL, NULL), 0);
+	catalog_close(catalog);
+}
+
+TEST(closed_while_it_fails_it_is_unclean)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	struct node_row row;
+
+	put_file(catalog, 1, "a", 10, 5);
+	check_int(catalog_flush(catalog), 0);
+	sync_error = EIO;
+	put_file(catalog, 1, "b", 11, 5);
+	check_int(catalog_flush(catalog), -EIO);
+	put_file(catalog, 1, "c", 12, 5);
+	catalog_close(catalog);
+	sync_error = 0;
 
 	catalog = open_catalog(dir);
 	check(catalog_was_unclean(catalog));
 	check_int(catalog_get_node(catalog, 10, &row), 1);
 	check_int(catalog_check(catalog, NULL, NULL), 0);
+	catalog_close(catalog);
+}
+
+TEST(more_than_can_be_kept_makes_it_fail_for_good)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	struct catalog_health health = { 0 };
+	size_t refused_at = 0, most = 0;
+
+	put_file(catalog, 1, "a", 10, 5);
+	sync_error = EIO;
+	check_int(catalog_flush(catalog), -EIO);
+	while (!health.lost) {
+		struct node_row row = file_row(1000, 1);
+
+		check(most < 2 * KEPT_MAX_STEPS);
+		if (!refused_at && catalog_refuses(catalog) < 0)
+			refused_at = most;
+		if (catalog_put_node(catalog, &row) == 0)
+			most++;
+		catalog_get_health(catalog, &health);
+	}
+	check(refused_at > QUEUE_MAX_STEPS && refused_at < most);
+	sync_error = 0;
+	check_int(health.error, -EIO);
+	check_int(catalog_barrier(catalog), -EIO);
+	catalog_close(catalog);
+	catalog = open_catalog(dir);
+	check(catalog_was_unclean(catalog));
 	catalog_close(catalog);
 }
 
@@ -218,9 +292,9 @@ TEST(a_full_database_applies_nothing_by_halves)
 		    catalog_put_name(catalog, 1, name, id) < 0)
 			break;
 	}
-	check_int(catalog_barrier(catalog), -ENOSPC);
 	check_int(catalog_error(catalog), -ENOSPC);
-	check_int(catalog_set_meta(catalog, "k", "v"), -ENOSPC);
+	check_int(catalog_flush(catalog), -ENOSPC);
+	check_int(catalog_set_meta(catalog, "k", "v"), 0); /* kept, in vain */
 	catalog_close(catalog);
 
 	catalog = open_catalog(dir);
@@ -467,6 +541,9 @@ TEST(a_step_that_fails_midway_takes_its_batch_back)
 
 	check_int(call(catalog, fail_midway, NULL, STEP_WAIT), -ENOMEM);
 	check_int(catalog_error(catalog), -ENOMEM);
+	check_int(catalog_get_meta(catalog, "half", &value), 0);
+	wait_until_it_works(catalog);
+	check_int(catalog_flush(catalog), 0);
 	check_int(catalog_get_meta(catalog, "half", &value), 0);
 }
 
