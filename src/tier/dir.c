@@ -162,6 +162,7 @@ static int dir_open(const char *url, struct tier **ret_tier)
 		return -ENOMEM;
 	}
 	dir->root = root;
+	mutex_init(&dir->lock, 93);
 	*ret_tier = &dir->tier;
 	return 0;
 }
@@ -175,6 +176,7 @@ static void dir_close(struct tier *tier)
 {
 	struct dir_tier *dir = dir_of(tier);
 
+	mutex_fini(&dir->lock);
 	free(dir->root);
 	free(dir);
 }
@@ -208,7 +210,11 @@ static int dir_probe(struct tier *tier)
 		return r;
 	if (fstatvfs(root_fd, &fs) < 0)
 		return -EHOSTDOWN;
-	return fs.f_flag & ST_RDONLY ? -EROFS : 0;
+	if (fs.f_flag & ST_RDONLY)
+		return -EROFS;
+	if (expected)
+		dir_sweep_once(dir_of(tier), root_fd);
+	return 0;
 }
 
 static int dir_put(struct tier *tier, const char *key, const struct tier_object *object,

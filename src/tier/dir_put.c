@@ -19,10 +19,6 @@
 #include "util/clock.h"
 #include "util/io.h"
 
-#define TEMP_FOLDER ".mediafs/v1/tmp/"
-#define TEMP_PREFIX "part-"
-#define TEMP_MAX_AGE_NS (24 * 3600 * NS_PER_SEC)
-
 /* An object on its way in. */
 struct arrival {
 	const struct tier_object *object;
@@ -30,7 +26,7 @@ struct arrival {
 	int root_fd, temp_dir_fd, folder_fd; /* owned */
 	int fd;                              /* owned; the temporary file */
 	const char *name;                    /* last part of the key */
-	char temp[sizeof(TEMP_PREFIX) + 36];
+	struct temp_name temp;
 };
 
 /* fsync of a folder: some file systems have no such thing, and need none. */
@@ -177,7 +173,8 @@ static int publish_over_own(const struct arrival *arrival)
 	if (fd < 0)
 		return dir_error(-errno);
 	(void)close(fd); /* holds nothing */
-	if (renameat(arrival->temp_dir_fd, arrival->temp, arrival->folder_fd, arrival->name) == 0)
+	if (renameat(arrival->temp_dir_fd, arrival->temp.text, arrival->folder_fd, arrival->name) ==
+	    0)
 		return 0;
 	r = dir_error(-errno);
 	(void)unlinkat(arrival->folder_fd, arrival->name, 0); /* made above */
@@ -189,7 +186,8 @@ static int publish_by_link(const struct arrival *arrival)
 {
 	struct stat st;
 
-	if (linkat(arrival->temp_dir_fd, arrival->temp, arrival->folder_fd, arrival->name, 0) == 0)
+	if (linkat(arrival->temp_dir_fd, arrival->temp.text, arrival->folder_fd, arrival->name,
+		   0) == 0)
 		goto linked;
 	if (errno == EEXIST) {
 		/* NFS says so too when its first answer was lost. */
@@ -202,7 +200,7 @@ static int publish_by_link(const struct arrival *arrival)
 	return dir_error(-errno);
 
 linked:
-	(void)unlinkat(arrival->temp_dir_fd, arrival->temp, 0); /* swept later otherwise */
+	(void)unlinkat(arrival->temp_dir_fd, arrival->temp.text, 0); /* swept later otherwise */
 	return 0;
 }
 
@@ -210,7 +208,7 @@ static int publish(const struct arrival *arrival, enum store_object_flags flags)
 {
 	int r;
 
-	r = renameat2(arrival->temp_dir_fd, arrival->temp, arrival->folder_fd, arrival->name,
+	r = renameat2(arrival->temp_dir_fd, arrival->temp.text, arrival->folder_fd, arrival->name,
 		      flags & OBJECT_REPLACE ? 0 : RENAME_NOREPLACE) < 0
 		    ? -errno
 		    : 0;
@@ -221,40 +219,9 @@ static int publish(const struct arrival *arrival, enum store_object_flags flags)
 	return sync_folder(arrival->folder_fd);
 }
 
-/*
- * A temporary file of a put that has not written for a day: whoever made it is gone. By ctime:
- * the time of the last write becomes the source's before the bytes are read back.
- */
-static bool is_left_over(int temp_dir_fd, const char *name, int64_t now_ns)
-{
-	struct stat st;
-
-	return strncmp(name, TEMP_PREFIX, strlen(TEMP_PREFIX)) == 0 &&
-	       uuid_ok(name + strlen(TEMP_PREFIX)) &&
-	       fstatat(temp_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-	       timespec_ns(st.st_ctim) < now_ns - TEMP_MAX_AGE_NS;
-}
-
-void dir_sweep(int temp_dir_fd, int64_t now_ns)
-{
-	cleanup_close int fd = openat(temp_dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
-	const struct dirent *entry;
-
-	if (!stream)
-		return;
-	(void)take_fd(fd); /* the stream's now */
-	while ((entry = readdir(stream)) != NULL) {
-		if (is_left_over(temp_dir_fd, entry->d_name, now_ns))
-			(void)unlinkat(temp_dir_fd, entry->d_name,
-				       0); /* the next start tries again */
-	}
-}
-
 static int arrive(struct dir_tier *dir, struct arrival *arrival, const char *key,
 		  enum store_object_flags flags)
 {
-	char uuid[37];
 	struct stat st;
 	int r;
 
@@ -270,14 +237,12 @@ static int arrive(struct dir_tier *dir, struct arrival *arrival, const char *key
 	arrival->temp_dir_fd = make_folder(arrival->root_fd, TEMP_FOLDER);
 	if (arrival->temp_dir_fd < 0)
 		return arrival->temp_dir_fd;
-	if (!atomic_exchange(&dir->swept, true))
-		dir_sweep(arrival->temp_dir_fd, realtime_ns());
+	dir_sweep_once(dir, arrival->root_fd);
 
-	r = uuid_make(uuid);
+	r = dir_temp_begin(dir, &arrival->temp);
 	if (r < 0)
 		return r;
-	(void)snprintf(arrival->temp, sizeof(arrival->temp), TEMP_PREFIX "%s", uuid);
-	arrival->fd = openat(arrival->temp_dir_fd, arrival->temp,
+	arrival->fd = openat(arrival->temp_dir_fd, arrival->temp.text,
 			     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return arrival->fd < 0 ? dir_error(-errno) : 0;
 }
@@ -314,11 +279,16 @@ int dir_store_object(struct dir_tier *dir, const char *key, const struct tier_ob
 	r = arrive(dir, &arrival, key, flags);
 	if (r == 0) {
 		r = bring(&arrival, flags);
-		if (r < 0) /* gone already when only the last sync failed */
-			(void)unlinkat(arrival.temp_dir_fd, arrival.temp, 0);
+		if (r < 0) {
+			/* Gone already when only the last sync failed; there again, it may be, on a
+			 * disk that went away. */
+			(void)unlinkat(arrival.temp_dir_fd, arrival.temp.text, 0);
+			atomic_store(&dir->swept, false);
+		}
 		/* Read back and proven: the pages would only push others out. */
 		(void)posix_fadvise(arrival.fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
+	dir_temp_end(dir, &arrival.temp);
 	close_fd_slot(&arrival.fd);
 	close_fd_slot(&arrival.temp_dir_fd);
 	close_fd_slot(&arrival.folder_fd);

@@ -6,6 +6,7 @@
 
 #include "hash/readback.h"
 #include "tier/tier.h"
+#include "util/thread.h"
 
 #define TIER_IDENTITY_KEY ".mediafs/v1/tier.json"
 #define TIER_IDENTITY_MAX 65536
@@ -36,10 +37,22 @@ extern const struct tier_backend s3_backend;
 
 /* Directory tier: dir.c, dir_put.c ----------------------------------------------------- */
 
+#define TEMP_FOLDER ".mediafs/v1/tmp/"
+#define TEMP_PREFIX "part-"
+
+/* The name of a temporary file that is being written: "part-OWNER-UUID", "part-UUID" of nobody. */
+struct temp_name {
+	struct temp_name *prev, *next;
+	char text[sizeof(TEMP_PREFIX) + 36 + 1 + 36];
+};
+
 struct dir_tier {
 	struct tier tier;
 	char *root;        /* owned; absolute path */
-	atomic_bool swept; /* what crashed puts left was looked for */
+	atomic_bool swept; /* what earlier puts left was looked for, and none failed since */
+
+	struct mutex lock;       /* rank 93; guards the rest */
+	struct temp_name *temps; /* borrowed from the puts at work */
 };
 
 /*
@@ -71,5 +84,15 @@ enum store_object_flags { OBJECT_REPLACE = 1 << 0 };
 int dir_store_object(struct dir_tier *dir, const char *key, const struct tier_object *object,
 		     const struct tier_source *source, enum store_object_flags flags);
 
-/* Remove what crashed puts left in the folder of temporary files, a day old or more at @now_ns. */
-void dir_sweep(int temp_dir_fd, int64_t now_ns);
+/* Make a new name and note it: dir_temp_end() when nothing has that name any more. */
+int dir_temp_begin(struct dir_tier *dir, struct temp_name *temp);
+void dir_temp_end(struct dir_tier *dir, struct temp_name *temp);
+
+/*
+ * Remove what earlier puts left in the folder of temporary files: of the tier's owner all that is
+ * not being written now, of others what is a day old or more at @now_ns.
+ */
+void dir_sweep(struct dir_tier *dir, int temp_dir_fd, int64_t now_ns);
+
+/* The same, in the place open as @root_fd, unless it was done since the last put that failed. */
+void dir_sweep_once(struct dir_tier *dir, int root_fd);

@@ -73,6 +73,12 @@ int tier_open(const char *name, const char *url, struct tier **ret_tier)
 	return 0;
 }
 
+void tier_set_owner(struct tier *tier, const char *site_uuid)
+{
+	if (uuid_ok(site_uuid))
+		memcpy(tier->owner, site_uuid, sizeof(tier->owner));
+}
+
 void tier_close(struct tier *tier)
 {
 	if (!tier)

@@ -125,6 +125,7 @@ struct tier {
 	char *name;             /* owned */
 	char *url;              /* owned */
 	char *_Atomic expected; /* owned; UUID that the place must have, NULL any; set once */
+	char owner[37];         /* UUID of the one site that writes through this; "" nobody's */
 };
 
 /*
@@ -160,6 +161,12 @@ int tier_claim(struct tier *tier, const char *volume_uuid, char ret_tier_uuid[37
 /* From now on every call gives -EHOSTDOWN unless the place has this UUID. -EBUSY: another is
  * expected already. */
 int tier_expect(struct tier *tier, const char *tier_uuid);
+
+/*
+ * Only the site @site_uuid writes through @tier, and no other process does for it: what it left
+ * half written is removed when the place is there again. Call it before the tier is shared.
+ */
+void tier_set_owner(struct tier *tier, const char *site_uuid);
 
 /* The volume a place belongs to, for init --join. -ENOENT: none. */
 int tier_volume(struct tier *tier, char ret_volume_uuid[37]);

@@ -52,6 +52,7 @@ static int open_lane(struct transfer *transfer, const struct settings_tier *tier
 		log_error_errno(r, "tier %s: cannot use its address", tier->name);
 		return r;
 	}
+	tier_set_owner(lane->tier.tier, transfer->store->site_uuid);
 	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
 	if (r == 0)
 		r = lane_expect(lane);

@@ -52,7 +52,7 @@ def tier_condition(site):
     return moving["tier_error"] if moving["tier_down"] else None
 
 
-def check_arrives(site, disk, name="after.mov", left_over=False):
+def check_arrives(site, disk, name="after.mov"):
     """The tier works again, without a person."""
     (site.mnt / name).write_bytes(pattern(MIB, 99))
     site.wait()
@@ -61,7 +61,7 @@ def check_arrives(site, disk, name="after.mov", left_over=False):
         if path.is_file():
             assert (disk.point / path.relative_to(site.tree)).read_bytes() == path.read_bytes()
     # The journal may just be written: it comes and goes.
-    wait_for(lambda: left_over or not list(disk.point.glob(".mediafs/v1/tmp/*")),
+    wait_for(lambda: not list(disk.point.glob(".mediafs/v1/tmp/*")),
              "no temporary file")
 
 
@@ -115,9 +115,25 @@ def test_pulled_out_in_the_middle(sites, disk):
     disk.off()
     disk.on()
     site.set("transfer.limit", "0")
-    check_arrives(site, disk, left_over=True)  # what was half written stays for a day
+    check_arrives(site, disk)
     stored = [event for event in site.events() if event["event"] == "stored"]
     assert len(stored) == 5, "each file is told as stored once"
+
+
+def test_what_was_left_half_written_goes_at_the_start(cart, tier):
+    temps = tier / ".mediafs/v1/tmp"
+    site = cart.status()["site_uuid"]
+    (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
+    cart.wait()
+    ours = temps / f"part-{site}-00000000-0000-4000-8000-000000000001"
+    others = [temps / f"part-{'1' + site[1:]}-00000000-0000-4000-8000-000000000001",
+              temps / "part-00000000-0000-4000-8000-000000000001", temps / "note.txt"]
+    cart.umount()
+    for path in (ours, *others):
+        path.write_bytes(b"half")
+    cart.mount()
+    wait_for(lambda: not ours.exists(), "the half written file to go")
+    assert all(path.exists() for path in others)
 
 
 @needs_root

@@ -540,18 +540,40 @@ TEST(temporary_files_stay_for_a_day)
 	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
 	const char *part = scratch_file(dir, ".mediafs/v1/tmp/part-" VOLUME);
 	const char *other = scratch_file(dir, ".mediafs/v1/tmp/part-notes");
+	cleanup_with(tier_close_slot) struct tier *tier = claimed(dir->path);
 	cleanup_close int fd = -1;
 
-	tier_close(claimed(dir->path));
 	fd = open(scratch_file(dir, ".mediafs/v1/tmp"), O_RDONLY | O_CLOEXEC);
 
 	check_int(write_file(AT_FDCWD, part, "x", 1, 0600), 0);
 	check_int(write_file(AT_FDCWD, other, "x", 1, 0600), 0);
-	dir_sweep(fd, realtime_ns() + 23 * 3600 * NS_PER_SEC);
+	dir_sweep((struct dir_tier *)tier, fd, realtime_ns() + 23 * 3600 * NS_PER_SEC);
 	check_int(access(part, F_OK), 0);
-	dir_sweep(fd, realtime_ns() + 25 * 3600 * NS_PER_SEC);
+	dir_sweep((struct dir_tier *)tier, fd, realtime_ns() + 25 * 3600 * NS_PER_SEC);
 	check_int(access(part, F_OK), -1);
 	check_int(access(other, F_OK), 0);
+}
+
+TEST(what_its_owner_left_goes_at_once_but_not_what_it_writes_now)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_with(tier_close_slot) struct tier *tier = claimed(dir->path);
+	struct dir_tier *dir_tier = (struct dir_tier *)tier;
+	cleanup_close int fd = -1;
+	struct temp_name one = { 0 }, two = { 0 };
+
+	tier_set_owner(tier, VOLUME);
+	fd = open(scratch_file(dir, ".mediafs/v1/tmp"), O_RDONLY | O_CLOEXEC);
+	check_int(dir_temp_begin(dir_tier, &one), 0);
+	check_int(dir_temp_begin(dir_tier, &two), 0);
+	check(strncmp(one.text, "part-" VOLUME "-", strlen("part-" VOLUME "-")) == 0);
+	check_int(write_file(fd, one.text, "x", 1, 0600), 0);
+	check_int(write_file(fd, two.text, "x", 1, 0600), 0);
+	dir_temp_end(dir_tier, &one);
+	dir_sweep(dir_tier, fd, realtime_ns());
+	check_int(faccessat(fd, one.text, F_OK, 0), -1);
+	check_int(faccessat(fd, two.text, F_OK, 0), 0);
+	dir_temp_end(dir_tier, &two);
 }
 
 TEST(offsets_beyond_4_gib_are_read_and_checked)
