@@ -139,3 +139,7 @@ int fsck_remote(struct fsck *fsck);
 int fsck_put_aside(struct fsck *fsck, char **ret_name);
 /* Fill the new catalog from tree, tiers and journals. */
 int fsck_rebuild(struct fsck *fsck, const char *old_name);
+
+/* fsck_pins.c: pin what was pinned in the catalog put aside as @old_name, as far as it can be read.
+ */
+int fsck_take_pins(struct fsck *fsck, const char *old_name);

@@ -449,6 +449,8 @@ int fsck_rebuild(struct fsck *fsck, const char *old_name)
 
 	if (r == 0)
 		r = level(fsck, &report);
+	if (r == 0 && old_name)
+		r = fsck_take_pins(fsck, old_name);
 	if (r == 0)
 		r = receive_all(fsck);
 	if (r < 0)

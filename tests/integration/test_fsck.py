@@ -294,6 +294,28 @@ def test_the_catalog_is_rebuilt_from_the_tree(cart):
     assert not findings(check("--full", "--remote", cart.store))
 
 
+def test_a_rebuilt_catalog_keeps_pins(cart):
+    (cart.mnt / "folder").mkdir()
+    for index, name in enumerate(("folder/pinned.mov", "gone.mov", "free.mov")):
+        put(cart, name, index)
+    cart.cmd("pin", cart.mnt / "folder")
+    cart.cmd("pin", cart.mnt / "gone.mov")
+    cart.umount()
+    (cart.tree / "gone.mov").unlink()
+    report = check("--rebuild-catalog", cart.store, code=CORRECTED)
+    assert [find["path"] for find in findings(report, "pin")] == ["gone.mov", ""]
+    cart.mount()
+    for name, pin in (("folder/pinned.mov", b"1"), ("free.mov", b"0")):
+        assert os.getxattr(cart.mnt / name, "user.mediafs.pin") == pin
+    cart.umount()
+    # What cannot be read cannot be kept: that is said.
+    for old in cart.store.glob("catalog.db.old-*"):
+        old.unlink()
+    (cart.store / "catalog.db").write_bytes(b"not a database, not at all" * 1000)
+    report = check("--rebuild-catalog", cart.store, code=CORRECTED)
+    assert "cannot be read" in findings(report, "pin")[0]["detail"]
+
+
 def test_an_editorial_catalog_is_rebuilt_from_marks_and_journals(pair):
     cart, editorial = pair
     first = put(cart, "a.mov", size=6 * BLOCK)
