@@ -24,7 +24,7 @@
 /* How long to do nothing when nobody knows better: a wake ends it. */
 #define IDLE_NS (3600 * NS_PER_SEC)
 
-/* While the catalog cannot be written nothing is sent: it could not be recorded. */
+/* While the catalog cannot be written (nothing that is sent could be recorded) or read. */
 #define CATALOG_NS (1 * NS_PER_SEC)
 
 /* While bytes arrive on its disk a lane waits this long at most with each piece (a block). */
@@ -333,10 +333,48 @@ static int send_next(struct lane *lane, int condition, int64_t *ret_until_ns)
 	}
 	r = lane_send(lane, &row);
 	lane->dirty = true;
-	if (r == 0 && condition && first)
+	if (r < 0)
+		return r;
+	if (condition && first)
 		lane_set_condition(lane, 0);
 	*ret_until_ns = 0;
 	return r;
+}
+
+static bool only_a_file_can_show(int condition)
+{
+	return condition == -ENOSPC || condition == -EDQUOT || condition == -EROFS;
+}
+
+/* What sending led to: the tier is said to be away only when it is the tier. */
+static void judge_failure(struct lane *lane, int error)
+{
+	if (error == -ECANCELED || catalog_error(lane->transfer->catalog) < 0)
+		return;
+	if (error_is_of_tier(error))
+		lane_set_condition(lane, error);
+	else
+		log_warning_errno(error, "tier %s: nothing can be sent just now",
+				  lane->tier.tier->name);
+}
+
+/* After a failure: when to go on. */
+static int64_t rest_until_ns(struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	return lane->condition ? lane->next_try_ns : transfer_now_ns(lane->transfer) + CATALOG_NS;
+}
+
+/* What was asked for is still to be done. */
+static void put_off(struct lane *lane, const struct look *look)
+{
+	struct transfer *transfer = lane->transfer;
+
+	if (!look->requeue)
+		return;
+	scoped_lock(&transfer->lock);
+	transfer->requeue_ns = monotonic_ns() + CATALOG_NS;
+	transfer->hasten |= look->hasten;
 }
 
 enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
@@ -345,8 +383,10 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 	int r = 0;
 
 	*ret_until_ns = transfer_now_ns(lane->transfer) + CATALOG_NS;
-	if (catalog_error(lane->transfer->catalog) < 0)
+	if (catalog_error(lane->transfer->catalog) < 0) {
+		put_off(lane, &look);
 		return LANE_SLEEP;
+	}
 	*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
 	if (look.requeue)
 		requeue(lane, look.hasten);
@@ -354,27 +394,26 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 		*ret_until_ns = look.next_try_ns;
 		return LANE_SLEEP;
 	}
-	if (!lane->claimed || look.condition)
+	if (!lane->claimed || look.condition) {
 		r = lane_claim(lane);
-	/* It answers; whether it takes anything again only a file can show. */
-	if (r == 0 && (look.condition == -EHOSTDOWN || look.condition == -EMEDIUMTYPE)) {
+		if (r < 0 && r != -ECANCELED && catalog_error(lane->transfer->catalog) == 0)
+			lane_set_condition(lane, r);
+	}
+	/* It answers; whether it has room again only a file can show. */
+	if (r == 0 && look.condition && !only_a_file_can_show(look.condition)) {
 		lane_set_condition(lane, 0);
 		look.condition = 0;
 	}
 	if (r == 0 && look.paused)
 		return LANE_SLEEP;
-	if (r == 0)
+	if (r == 0) {
 		r = send_next(lane, look.condition, ret_until_ns);
+		if (r < 0)
+			judge_failure(lane, r);
+	}
 	if (r == 0)
 		return *ret_until_ns ? LANE_SLEEP : LANE_AGAIN;
-	if (r != -ECANCELED && catalog_error(lane->transfer->catalog) < 0) {
-		*ret_until_ns = transfer_now_ns(lane->transfer) + CATALOG_NS;
-		return LANE_SLEEP; /* not the tier's fault */
-	}
 	if (r != -ECANCELED)
-		lane_set_condition(lane, r);
-	scoped_lock(&lane->transfer->lock);
-	*ret_until_ns =
-		r == -ECANCELED ? transfer_now_ns(lane->transfer) + IDLE_NS : lane->next_try_ns;
+		*ret_until_ns = rest_until_ns(lane);
 	return LANE_SLEEP;
 }

@@ -375,22 +375,27 @@ static int send_bytes(struct job *job)
 	return try_later(job, source.error ? source.error : r);
 }
 
+static int send_job(struct job *job)
+{
+	struct transfer *transfer = job->lane->transfer;
+	int r = job_look(job);
+
+	if (r <= 0)
+		return r == -EUCLEAN ? try_later(job, r) : r;
+	r = transfer_open_file(transfer, job->row->id, &job->path, &job->fd);
+	if (r < 0)
+		return try_later(job, r);
+	if (transfer_excludes(transfer, job->path) && !file_state_is_stored(job->node.state))
+		return leave_here(job);
+	r = use_copy_there(job);
+	if (r < 0)
+		return try_later(job, r);
+	return r > 0 ? 0 : send_bytes(job);
+}
+
 int lane_send(struct lane *lane, const struct queue_row *row)
 {
-	struct transfer *transfer = lane->transfer;
 	cleanup_with(job_fini) struct job job = { .lane = lane, .row = row, .fd = -1 };
-	int r;
 
-	r = job_look(&job);
-	if (r <= 0)
-		return r == -EUCLEAN ? try_later(&job, r) : r;
-	r = transfer_open_file(transfer, row->id, &job.path, &job.fd);
-	if (r < 0)
-		return try_later(&job, r);
-	if (transfer_excludes(transfer, job.path) && !file_state_is_stored(job.node.state))
-		return leave_here(&job);
-	r = use_copy_there(&job);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	return send_bytes(&job);
+	return send_job(&job);
 }

@@ -238,6 +238,15 @@ def test_an_announced_file_is_hidden_until_it_is_stored(sites, tier):
         out.write(b"more")
     cart.wait()
     wait_same(cart, editorial)
+
+    # Where announced files are shown, the new version has its size before it has its bytes.
+    def shown_bytes():
+        try:
+            return (shown.mnt / "clip.mov").read_bytes()
+        except OSError as busy:
+            assert busy.errno == errno.EAGAIN
+            return None
+    wait_for(lambda: shown_bytes() == (cart.mnt / "clip.mov").read_bytes(), "the new bytes")
     wait_same(cart, shown)
 
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When uploads are tried again, and for whom they step aside. */
 #include <limits.h>
+#include <sqlite3.h>
 
 #include "transfer_help.h"
 
@@ -113,6 +114,36 @@ TEST(what_an_earlier_run_queued_under_a_wrong_clock_neither_waits_nor_stays_behi
 	bench->values[SETTING_SETTLE] = 1;
 	(void)run_lane(bench->lane);
 	check_int(state_of(bench, id), FILE_STORED);
+}
+
+/* Behind the catalog's back. */
+static void sql(struct bench *bench, const char *text)
+{
+	sqlite3 *db = NULL;
+
+	check_int(catalog_barrier(bench->catalog), 0);
+	check_int(sqlite3_open(scratch_file(bench->dir, "catalog.db"), &db), SQLITE_OK);
+	check_int(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	(void)sqlite3_close(db);
+}
+
+TEST(what_the_catalog_says_of_a_file_is_not_held_against_the_tier)
+{
+	cleanup_bench struct bench *bench = bench_new(1);
+	uint64_t first = add_file(bench, "a.txt", 100, 1), bad, good;
+
+	queue_file(bench, first, "a.txt");
+	(void)run_lane(bench->lane);
+	check_int(state_of(bench, first), FILE_STORED);
+	bad = add_file(bench, "b.txt", 100, 1); /* the same bytes: its copy is there */
+	sql(bench, "UPDATE contents SET digest = zeroblob(length(digest))");
+	good = add_file(bench, "c.mov", 100, 2);
+	queue_file(bench, bad, "b.txt");
+	queue_file(bench, good, "c.mov");
+	(void)run_lane(bench->lane);
+	check_int(bench->lane->condition, 0);
+	check_int(state_of(bench, good), FILE_STORED);
+	check_int(state_of(bench, bad), FILE_QUEUED);
 }
 
 TEST(a_lane_steps_aside_for_what_arrives_on_its_disk)
