@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <strings.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -200,7 +201,7 @@ static int s3_put_small(struct tier *tier, const char *key, const void *bytes, s
 	struct s3_tier *s3 = s3_of(tier);
 	int r = small_key_ok(key) ? s3_enter(s3) : -EINVAL;
 
-	return r < 0 ? r : s3_put_bytes(s3, key, bytes, length, NULL, NULL, flags);
+	return r < 0 ? r : s3_put_bytes(s3, key, bytes, length, NULL, NULL, flags, NULL);
 }
 
 /* Objects ------------------------------------------------------------------------------------ */
@@ -396,6 +397,7 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 {
 	struct s3_tier *s3 = s3_of(tier);
 	cleanup_free uint8_t *bytes = NULL;
+	char etag[sizeof(((struct s3_reply *)NULL)->etag)], md5[33];
 	struct digest digest;
 	int r = tier_key_ok(key) ? begin(tier, key) : -EINVAL;
 
@@ -412,8 +414,12 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	digest_of(bytes, object->size, &digest);
 	if (!digest_equal(&digest, &object->digest))
 		return -ESTALE;
-	r = s3_put_bytes(s3, key, bytes, object->size, object, source, 0);
-	return r < 0 ? r : s3_confirm_sent(s3, key, object, source, "");
+	r = s3_put_bytes(s3, key, bytes, object->size, object, source, 0, etag);
+	if (r == 0)
+		r = s3_md5(bytes, object->size, md5);
+	if (r < 0 || strcasecmp(md5, etag) == 0)
+		return r; /* the server itself said what it has */
+	return s3_confirm_sent(s3, key, object, source, "");
 }
 
 const struct tier_backend s3_backend = {

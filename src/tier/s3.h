@@ -35,6 +35,7 @@ struct s3_tier {
 
 	atomic_bool stopping;        /* whoever waits for the server leaves */
 	_Atomic int put_condition;   /* enum s3_condition, of PUT */
+	atomic_bool condition_tried; /* with tier.json, once */
 	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
 	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
 
@@ -203,10 +204,13 @@ int s3_survey(struct tier *tier, survey_fn fn, void *arg);
 /* Give up an upload of ours. Where deleting is not allowed, the bucket's own rule has to. */
 void s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
 
-/* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. */
+/*
+ * PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. @ret_etag: NULL, or
+ * room for that of a reply.
+ */
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
 		 const struct tier_object *object, const struct tier_source *pace,
-		 enum put_flags flags);
+		 enum put_flags flags, char *ret_etag);
 
 /* The headers that an object of ours gets; their values live in @text. */
 struct s3_meta {

@@ -47,7 +47,8 @@ static int is_taken(struct s3_tier *s3, const char *key)
 	return r == -ENOENT ? 0 : r;
 }
 
-static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put_flags flags)
+static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put_flags flags,
+		    char *ret_etag)
 {
 	bool condition = !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_REFUSED;
 	struct s3_request request = *basis;
@@ -57,6 +58,8 @@ static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put
 	if (condition)
 		s3_add_header(&request, "if-none-match", "*");
 	r = s3_call(s3, &request, &reply);
+	if (r == 0 && ret_etag)
+		memcpy(ret_etag, reply.etag, sizeof(reply.etag));
 	s3_reply_fini(&reply);
 	if (condition && r == -ENOTSUP)
 		atomic_store(&s3->put_condition, S3_REFUSED);
@@ -65,9 +68,29 @@ static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put
 	return r;
 }
 
+/*
+ * Is the condition kept? tier.json is there: a PUT of its own bytes must be refused. Where it is
+ * not, nothing changed.
+ */
+static void learn_condition(struct s3_tier *s3)
+{
+	struct s3_request get = { .method = "GET", .key = TIER_IDENTITY_KEY };
+	struct s3_request put = { .method = "PUT", .key = TIER_IDENTITY_KEY };
+	struct s3_reply reply;
+
+	if (!atomic_load(&s3->tier.expected) || atomic_exchange(&s3->condition_tried, true))
+		return;
+	if (s3_call(s3, &get, &reply) == 0 && reply.body) {
+		put.body = reply.body;
+		put.body_length = reply.body_length;
+		(void)put_once(s3, &put, 0, NULL); /* it notes what it learns */
+	}
+	s3_reply_fini(&reply);
+}
+
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
 		 const struct tier_object *object, const struct tier_source *pace,
-		 enum put_flags flags)
+		 enum put_flags flags, char *ret_etag)
 {
 	struct s3_request request = {
 		.method = "PUT", .key = key, .body = bytes, .body_length = length, .pace = pace
@@ -77,14 +100,16 @@ int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t 
 
 	s3_add_meta(&request, s3, object, &text);
 	r = s3_payload_hash(bytes, length, request.payload_hash);
+	if (!(flags & PUT_REPLACE))
+		learn_condition(s3);
 	/* Only asking first is left where the server was never seen to keep the condition. */
 	if (r == 0 && !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
 		r = is_taken(s3, key);
 	if (r < 0)
 		return r;
-	r = put_once(s3, &request, flags);
+	r = put_once(s3, &request, flags, ret_etag);
 	if (r == -ENOTSUP && !(flags & PUT_REPLACE))
-		r = put_once(s3, &request, flags); /* without the condition now */
+		r = put_once(s3, &request, flags, ret_etag); /* without the condition now */
 	return r;
 }
 

@@ -14,7 +14,7 @@
 /* For the buffers of all parts on their way. */
 #define BUFFERS_MAX_BYTES (128u << 20)
 
-#define PART_TRIES 6u
+#define PART_TRIES 4u
 #define POLL_MS 200
 
 enum slot_state { SLOT_FREE, SLOT_MOVING, SLOT_WAITING };

@@ -13,6 +13,9 @@
 /* The first pause after a failure that was the file's own; doubled each time. */
 #define FILE_BACK_OFF_NS NS_PER_SEC
 
+/* Sent without asking first whether it is there. */
+#define SMALL_BYTES (256u << 10)
+
 /* A file that is being renamed or rewritten is looked at again after this. */
 #define MOVED_NS (500 * NS_PER_MS)
 
@@ -200,9 +203,13 @@ static int put_under(struct job *job, const char *key, struct source *source)
 	uint64_t size;
 	int r;
 
-	/* Asked first: what was sent before a crash is not sent again, nor is a name tried in vain.
+	/*
+	 * Asked first: what was sent before a crash is not sent again, nor is a name tried in vain.
+	 * Over a network the question costs as much as what is small.
 	 */
-	r = tier->backend->stat(tier, key, &size);
+	r = tier->backend->confirm && object.size <= SMALL_BYTES
+		    ? -ENOENT
+		    : tier->backend->stat(tier, key, &size);
 	if (r == -ENOENT)
 		r = tier->backend->put(tier, key, &object, &bytes);
 	else if (r == 0)

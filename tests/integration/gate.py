@@ -16,7 +16,10 @@ class Gate:
         self.hold_at = None    # no more than so many bytes go to the server
         self.swallow = None    # bytes of a request whose answer is lost, once
         self.swallowed = 0
+        self.shut_when_swallowed = False
         self.spoil_down = 0    # so many large pieces from the server get one bit flipped
+        self.watch = None      # what a request's first line holds that is to be seen
+        self.seen = []
         self.links = set()
         self.context = None
         if certificate:
@@ -61,6 +64,9 @@ class Gate:
         with contextlib.suppress(OSError, ssl.SSLError):
             while data := client.recv(1 << 16):
                 with self.lock:
+                    line = data.split(b"\r\n", 1)[0]
+                    if self.watch and self.watch in line:
+                        self.seen.append(line)
                     if self.swallow and self.swallow in data:
                         self.swallow = None
                         self.swallowed += 1
@@ -80,6 +86,8 @@ class Gate:
         with contextlib.suppress(OSError, ssl.SSLError):
             while data := server.recv(1 << 16):
                 if state["lost"]:
+                    if self.shut_when_swallowed:
+                        self.shut()
                     break
                 with self.lock:
                     if self.spoil_down and len(data) > 4096:

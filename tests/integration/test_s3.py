@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import time
 import uuid
 
 import pytest
@@ -251,7 +252,8 @@ def test_a_wrong_key_is_named_and_put_right(bucket, sites):
 
 
 def test_what_a_server_does_is_found_out(any_bucket, sites):
-    cart = sites("cart", tier=any_bucket.url())
+    # Swift wants its own region, and says which one that is.
+    cart = sites("cart", tier=any_bucket.url(more="&region=nowhere-1"))
     done = json.loads(cart.cmd("tier", "test", "--json").stdout)["tiers"][0]
     result = {row["what"]: row["result"] for row in done["abilities"]}
     conditions = "good" if any_bucket.kind == "ceph" else "less"
@@ -356,15 +358,46 @@ def test_a_cut_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites
     assert gate.sent <= len(data) + PARALLEL * PART + MIB
 
 
-def test_a_completion_whose_answer_was_lost(bucket, gate, sites):
+@pytest.mark.parametrize("then", ["asked again at once", "the server gone"])
+def test_a_completion_whose_answer_was_lost(bucket, gate, sites, then):
     cart = sites("cart", tier=bucket.url(gate.port)).mount()
     data = pattern(2 * PART + 5)
+    gate.shut_when_swallowed = then == "the server gone"
     gate.swallow = b"<CompleteMultipartUpload"
     (cart.mnt / "clip.mov").write_bytes(data)
+    if gate.shut_when_swallowed:
+        wait_for(lambda: tier_error(cart), "the server to be missed")
+        gate.open()
     cart.wait()
     assert gate.swallowed == 1
     assert bucket.get("clip.mov") == data and list(bucket.media()) == ["clip.mov"]
     assert gate.sent < len(data) + MIB
+
+
+def test_limits_and_pauses_hold(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port), settings={"transfer.limit": "4M"}).mount()
+    begin = time.monotonic()
+    (cart.mnt / "clip.mov").write_bytes(pattern(PART + 2 * MIB))
+    wait_for(lambda: gate.sent > 4 * MIB, "the upload to move")
+    cart.cmd("pause")
+    cart.set("transfer.limit", "0")
+    seen = gate.sent
+    assert cart.wait(timeout=1, check=False).returncode == 3
+    assert gate.sent < seen + 4 * MIB and time.monotonic() - begin > 1
+    cart.cmd("resume")
+    cart.wait()
+    assert bucket.get("clip.mov") == (cart.tree / "clip.mov").read_bytes()
+
+
+def test_a_small_file_is_one_request(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    (cart.mnt / "first.txt").write_bytes(b"1")
+    cart.wait()
+    names = [b"HEAD", b"GET", b"PUT"]
+    gate.watch = b"/show%201/second.txt"
+    (cart.mnt / "second.txt").write_bytes(b"22")
+    cart.wait()
+    assert [name for line in gate.seen for name in names if line.startswith(name)] == [b"PUT"]
 
 
 def test_a_put_whose_answer_was_lost(bucket, gate, sites):
