@@ -131,6 +131,9 @@ struct s3_verdict {
 struct s3_verdict s3_judge(CURLcode curl, const char *method, const struct s3_reply *reply,
 			   int64_t signed_s);
 
+/* Keep @text as the region, if it is a word: it becomes part of a host's name. s3_errors.c. */
+void s3_take_region(struct s3_reply *reply, const char *text);
+
 /* Fill in code and region from the body of an answer. s3_errors.c. */
 void s3_read_error(struct s3_reply *reply);
 

@@ -12,6 +12,8 @@
 #include "tier/s3.h"
 #include "tier/s3_xml.h"
 
+#define REGION_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 /* A clock further off than this is one reason for a refused signature (the limit is 15 min). */
 #define SKEW_S 240
 
@@ -151,6 +153,14 @@ static void copy_word(char *to, size_t size, const char *text)
 	to[used] = 0;
 }
 
+void s3_take_region(struct s3_reply *reply, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length < sizeof(reply->region) && strspn(text, REGION_CHARACTERS) == length)
+		memcpy(reply->region, text, length + 1);
+}
+
 static int on_error_part(void *arg, const char *path, const char *text)
 {
 	struct s3_reply *reply = arg;
@@ -158,7 +168,7 @@ static int on_error_part(void *arg, const char *path, const char *text)
 	if (strcmp(path, "Error/Code") == 0)
 		copy_word(reply->code, sizeof(reply->code), *text ? text : "Unknown");
 	else if (strcmp(path, "Error/Region") == 0)
-		copy_word(reply->region, sizeof(reply->region), text);
+		s3_take_region(reply, text);
 	return 0;
 }
 

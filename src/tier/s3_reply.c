@@ -140,8 +140,7 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 	} else if (header_is(line, length, "retry-after", value, sizeof(value))) {
 		reply->retry_after_s = number(value) > 0 ? number(value) : 0;
 	} else if (header_is(line, length, "x-amz-bucket-region", value, sizeof(value))) {
-		if (strlen(value) < sizeof(reply->region))
-			(void)strcpy(reply->region, value);
+		s3_take_region(reply, value);
 	} else if (header_is(line, length, S3_META_DIGEST, value, sizeof(value))) {
 		struct digest digest;
 

@@ -103,6 +103,78 @@ TEST(codes_are_read_from_bodies_and_hold_nothing_that_hurts_a_log)
 	check_str(reply.code, "");
 }
 
+static void header(struct s3_exchange *exchange, const char *line)
+{
+	char copy[512];
+
+	/* libcurl's lines have no NUL. */
+	memset(copy, 'x', sizeof(copy));
+	memcpy(copy, line, strlen(line));
+	check_int(s3_on_header(copy, 1, strlen(line), exchange), (int64_t)strlen(line));
+}
+
+TEST(headers_of_answers)
+{
+	struct s3_exchange exchange = { 0 };
+	struct s3_reply *reply = &exchange.reply;
+
+	header(&exchange, "HTTP/1.1 100 Continue\r\n");
+	header(&exchange, "ETag: \"old\"\r\n");
+	header(&exchange, "HTTP/1.1 206 Partial Content\r\n");
+	check_int(reply->status, 206);
+	check_str(reply->etag, "");
+	check_int(reply->length, -1);
+	check_int(reply->range_start, -1);
+	header(&exchange, "etag:\"abc-2\"\r\n");
+	header(&exchange, "Content-Length: 5 \r\n");
+	header(&exchange, "CONTENT-RANGE: bytes 4194304-4194308/9000000000\r\n");
+	header(&exchange, "Date: Sat, 28 Nov 2026 18:20:31 GMT\r\n");
+	header(&exchange, "Retry-After: 7\r\n");
+	header(&exchange, "x-amz-bucket-region: eu-west-1\r\n");
+	header(&exchange, "X-Amz-Meta-Mediafs-Xxh3-128: 00112233445566778899AABBCCDDEEFF\r\n");
+	check_str(reply->etag, "abc-2");
+	check_int(reply->length, 5);
+	check_int(reply->range_start, 4194304);
+	check_int(reply->range_total, 9000000000);
+	check_int(reply->date_s, NOW);
+	check_int(reply->retry_after_s, 7);
+	check_str(reply->region, "eu-west-1");
+	check_str(reply->digest, "00112233445566778899aabbccddeeff");
+}
+
+TEST(hostile_headers_of_answers)
+{
+	struct s3_exchange exchange = { 0 };
+	struct s3_reply *reply = &exchange.reply;
+	char line[400];
+
+	header(&exchange, "HTTP/1.1 200 OK\r\n");
+	header(&exchange, "content-length: -5\r\n");
+	check_int(reply->length, -1);
+	header(&exchange, "content-length: 99999999999999999999\r\n");
+	check_int(reply->length, -1);
+	header(&exchange, "content-range: bytes x-y/z\r\n");
+	check_int(reply->range_start, -1);
+	header(&exchange, "content-range: 1-2/3\r\n");
+	check_int(reply->range_total, -1);
+	header(&exchange, "x-amz-bucket-region: evil.example/\r\n");
+	check_str(reply->region, "");
+	header(&exchange, "x-amz-meta-mediafs-xxh3-128: 0011\r\n");
+	check_str(reply->digest, "");
+	header(&exchange, "retry-after: Fri\r\n");
+	check_int(reply->retry_after_s, 0);
+	header(&exchange, "etag:\r\n");
+	header(&exchange, "etag: \"\r\n");
+	check_str(reply->etag, "\"");
+	header(&exchange, "\r\n");
+	header(&exchange, "etag");
+	memset(line, 'e', sizeof(line));
+	memcpy(line, "etag: ", 6);
+	line[sizeof(line) - 1] = 0;
+	header(&exchange, line); /* longer than any that there is */
+	check_str(reply->etag, "");
+}
+
 TEST(parts_are_equal_and_not_too_many)
 {
 	static const uint64_t sizes[] = { 1,
