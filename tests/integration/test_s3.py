@@ -278,6 +278,7 @@ def test_what_init_says(bucket, tmp_path):
     assert "SignatureDoesNotMatch" in refused(bucket.url())
 
 
+@pytest.mark.slow
 def test_a_bucket_that_went_away_is_named(bucket, sites):
     cart = sites("cart", tier=bucket.url()).mount()
     (cart.mnt / "first.mov").write_bytes(pattern(MIB, 2))
@@ -343,6 +344,7 @@ def test_kill_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites)
     assert gate.sent <= len(data) + PARALLEL * PART + MIB
 
 
+@pytest.mark.slow
 def test_a_cut_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
     cart = sites("cart", tier=bucket.url(gate.port)).mount()
     data = pattern(6 * PART + 1)
@@ -374,6 +376,7 @@ def test_a_completion_whose_answer_was_lost(bucket, gate, sites, then):
     assert gate.sent < len(data) + MIB
 
 
+@pytest.mark.slow
 def test_limits_and_pauses_hold(bucket, gate, sites):
     cart = sites("cart", tier=bucket.url(gate.port), settings={"transfer.limit": "4M"}).mount()
     begin = time.monotonic()
