@@ -18,6 +18,8 @@
 
 /* A file that is being renamed or rewritten is looked at again after this. */
 #define MOVED_NS (500 * NS_PER_MS)
+/* However often: a file that is renamed all the time is not to wait for minutes after that. */
+#define MOVED_MAX_NS (15 * NS_PER_SEC)
 
 /* One file on its way to one tier. */
 struct job {
@@ -300,18 +302,22 @@ static int found_damaged(struct job *job, uint64_t block)
 	return drop(job->lane, row);
 }
 
-/* How long to wait after the failure number @attempts, from 1 on. */
-static int64_t pause_after(struct transfer *transfer, uint32_t attempts, int error, bool poison)
+/* How long to wait after another failure of @row. */
+static int64_t pause_after(struct transfer *transfer, const struct queue_row *row, int error,
+			   bool poison)
 {
 	int64_t first = error == -ESTALE ? MOVED_NS : FILE_BACK_OFF_NS;
 	int64_t most = transfer->host.setting(transfer->host.arg, SETTING_RETRY_MAX);
-	uint32_t doublings = attempts - 1;
+	uint32_t doublings = row->attempts;
 	int64_t pause_ns;
 
+	if (error == -ESTALE && most > MOVED_MAX_NS)
+		most = MOVED_MAX_NS;
 	if (poison) {
 		first = POISON_PAUSE_NS;
 		most = POISON_PAUSE_MAX_NS;
-		doublings = attempts - POISON_ATTEMPTS;
+		/* It may have been moved often before it failed. */
+		doublings = row->poison ? row->attempts + 1 - POISON_ATTEMPTS : 0;
 	}
 	pause_ns = first << (doublings < 20 ? doublings : 20);
 	return pause_ns < most ? pause_ns : most;
@@ -341,7 +347,7 @@ static int try_later(struct job *job, int error)
 	}
 	return catalog_queue_retry(transfer->catalog, row->id, row->generation, row->tier,
 				   transfer_now_ns(transfer) +
-					   pause_after(transfer, row->attempts + 1, error, poison),
+					   pause_after(transfer, row, error, poison),
 				   error, poison);
 }
 

@@ -116,6 +116,23 @@ TEST(what_an_earlier_run_queued_under_a_wrong_clock_neither_waits_nor_stays_behi
 	check_int(state_of(bench, id), FILE_STORED);
 }
 
+TEST(a_file_that_moves_often_never_waits_long)
+{
+	cleanup_bench struct bench *bench = bench_new(1);
+	uint64_t id = add_file(bench, "moved.mov", 100, 1);
+
+	bench->values[SETTING_RETRY_MAX] = 600 * NS_PER_SEC;
+	check_int(rename(tree_file(bench, "moved.mov"), tree_file(bench, "elsewhere.mov")), 0);
+	queue_file(bench, id, "moved.mov");
+	for (unsigned i = 1; i <= 20; i++) {
+		let_pass(bench, 16 * NS_PER_SEC);
+		check_int(attempts_of(bench, id), i);
+	}
+	check_int(rename(tree_file(bench, "elsewhere.mov"), tree_file(bench, "moved.mov")), 0);
+	let_pass(bench, 16 * NS_PER_SEC);
+	check_int(state_of(bench, id), FILE_STORED);
+}
+
 /* Behind the catalog's back. */
 static void sql(struct bench *bench, const char *text)
 {
