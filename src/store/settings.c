@@ -301,6 +301,8 @@ int settings_parse(const char *text, size_t length, struct settings **ret_settin
 		int64_t value = 0;
 
 		r = setting_value(row, row->fallback, &value);
+		if (r == -ENOMEM)
+			return r;
 		assert(r == 0);
 		if (row->id >= 0)
 			settings->values[row->id] = value;

@@ -246,8 +246,6 @@ static int check_open(struct fsck *fsck, struct fsck_file *file, enum fsck_read_
 {
 	cleanup_close int fd = -1;
 
-	if (catalog_path_of(fsck->catalog, file->row.id, &file->path) <= 0)
-		return 0; /* gone since, or told by the check of names */
 	fd = fsck_open_file(fsck, &file->row, file->path, O_RDONLY);
 	if (fd < 0)
 		return fd;
@@ -259,11 +257,14 @@ static int check_open(struct fsck *fsck, struct fsck_file *file, enum fsck_read_
 static bool has_moved_on(struct fsck *fsck, const struct fsck_file *file)
 {
 	struct node_row row;
+	int r;
 
 	if (!fsck->mounted)
 		return false;
-	return catalog_get_node(fsck->catalog, file->row.id, &row) != 1 ||
-	       row.generation != file->row.generation || row.state == FILE_RECEIVING ||
+	r = catalog_get_node(fsck->catalog, file->row.id, &row);
+	if (r <= 0)
+		return r == 0; /* a catalog that fails does not make it right */
+	return row.generation != file->row.generation || row.state == FILE_RECEIVING ||
 	       row.size != file->row.size;
 }
 
@@ -278,7 +279,11 @@ int fsck_check_file(struct fsck *fsck, uint64_t id, enum fsck_read_flags flags,
 	r = catalog_get_node(fsck->catalog, id, &file->row);
 	if (r <= 0)
 		return r;
-	r = check_open(fsck, file, flags, pace, arg);
+	r = catalog_path_of(fsck->catalog, id, &file->path);
+	if (r == 0)
+		return 0; /* gone since, or told by the check of names */
+	if (r > 0)
+		r = check_open(fsck, file, flags, pace, arg);
 	if (r == 0 || r == -ECANCELED)
 		return r;
 	if (r == -ESTALE && fsck->mounted)

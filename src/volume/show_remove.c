@@ -128,8 +128,11 @@ static int remove_folder(struct shower *shower, const char *path, const struct l
 	r = catalog_barrier(catalog);
 	if (r == 0)
 		r = catalog_has_versions_below(catalog, path);
-	if (r == 0 && catalog_each_shown_below(catalog, path, stop_at_first, NULL) == 1)
-		return 0; /* what is in it is about to go */
+	if (r == 0) {
+		r = catalog_each_shown_below(catalog, path, stop_at_first, NULL);
+		if (r == 1)
+			return 0; /* what is in it is about to go */
+	}
 	return r < 0 ? r : keep(shower, path, rows, count);
 }
 

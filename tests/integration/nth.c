@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The Nth call fails, for LD_PRELOAD. The file that MEDIAFS_NTH names is mapped and shared: who
+ * tests writes struct control into it (see nth.py), at any time. MEDIAFS_NTH_TRACE: the failing
+ * call's stack goes to stderr.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum class {
+	ALLOC = 1 << 0, /* memory */
+	WRITE = 1 << 1, /* bytes to a file */
+	SYNC = 1 << 2,
+	READ = 1 << 3,
+	NAME = 1 << 4, /* what changes names */
+	OPEN = 1 << 5,
+	ATTR = 1 << 6, /* xattrs, times, size, room */
+};
+
+/* Eight bytes each, in the order of nth.py. */
+struct control {
+	_Atomic int64_t classes; /* that are counted; 0: none */
+	_Atomic int64_t left;    /* calls until the one that fails, itself included */
+	_Atomic int64_t error;   /* its errno */
+	_Atomic int64_t hits;    /* calls that failed */
+};
+
+static struct control *control;
+static bool trace;
+
+/* glibc's own, so that ours can be found before dlsym() works. */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *path = getenv("MEDIAFS_NTH");
+	void *frames[2], *map;
+	int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	trace = getenv("MEDIAFS_NTH_TRACE") != NULL;
+	(void)backtrace(frames, 2); /* the first call allocates */
+	map = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	(void)syscall(SYS_close, fd);
+	control = map == MAP_FAILED ? NULL : map;
+}
+
+static bool fails(enum class class)
+{
+	void *frames[24];
+	int error;
+
+	if (!control || !(atomic_load_explicit(&control->classes, memory_order_relaxed) & class))
+		return false;
+	if (atomic_fetch_sub(&control->left, 1) != 1)
+		return false;
+	atomic_fetch_add(&control->hits, 1);
+	error = (int)control->error;
+	if (trace)
+		backtrace_symbols_fd(frames, backtrace(frames, 24), 2);
+	errno = error;
+	return true;
+}
+
+void *malloc(size_t size)
+{
+	return fails(ALLOC) ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return fails(ALLOC) ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+	return fails(ALLOC) ? NULL : __libc_realloc(old, size);
+}
+
+void *reallocarray(void *old, size_t count, size_t size)
+{
+	if (size && count > SIZE_MAX / size) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(old, count * size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+	return fails(ALLOC) ? NULL : __libc_memalign(alignment, size);
+}
+
+int posix_memalign(void **ret, size_t alignment, size_t size)
+{
+	void *memory = fails(ALLOC) ? NULL : __libc_memalign(alignment, size);
+
+	if (!memory)
+		return ENOMEM;
+	*ret = memory;
+	return 0;
+}
+
+/* Plain calls, each with its class; some have two names, by the size of off_t. */
+#define INJECT(class, failed, type, name, parameters, arguments)                                   \
+	type name parameters                                                                       \
+	{                                                                                          \
+		static type(*next) parameters;                                                     \
+		if (!next)                                                                         \
+			next = (type(*) parameters)dlsym(RTLD_NEXT, #name);                        \
+		if (fails(class))                                                                  \
+			return failed;                                                             \
+		return next arguments;                                                             \
+	}
+#define INJECT64(class, type, name, parameters, arguments)                                         \
+	INJECT(class, -1, type, name, parameters, arguments)                                       \
+	INJECT(class, -1, type, name##64, parameters, arguments)
+
+INJECT64(WRITE, ssize_t, pwrite, (int fd, const void *from, size_t length, off_t offset),
+	 (fd, from, length, offset))
+INJECT64(WRITE, ssize_t, pwritev, (int fd, const struct iovec *from, int count, off_t offset),
+	 (fd, from, count, offset))
+INJECT(WRITE, -1, ssize_t, write, (int fd, const void *from, size_t length), (fd, from, length))
+INJECT(SYNC, -1, int, fsync, (int fd), (fd))
+INJECT(SYNC, -1, int, fdatasync, (int fd), (fd))
+INJECT(SYNC, -1, int, syncfs, (int fd), (fd))
+INJECT64(READ, ssize_t, pread, (int fd, void *to, size_t length, off_t offset),
+	 (fd, to, length, offset))
+INJECT(READ, -1, ssize_t, getdents64, (int fd, void *to, size_t length), (fd, to, length))
+INJECT(READ, -1, int, fstat, (int fd, struct stat *ret), (fd, ret))
+INJECT(READ, -1, int, fstat64, (int fd, struct stat64 *ret), (fd, ret))
+INJECT(READ, -1, int, fstatat64, (int at, const char *name, struct stat64 *ret, int flags),
+       (at, name, ret, flags))
+INJECT(NAME, -1, int, renameat, (int old_at, const char *old, int at, const char *name),
+       (old_at, old, at, name))
+INJECT(NAME, -1, int, renameat2,
+       (int old_at, const char *old, int at, const char *name, unsigned flags),
+       (old_at, old, at, name, flags))
+INJECT(NAME, -1, int, linkat, (int old_at, const char *old, int at, const char *name, int flags),
+       (old_at, old, at, name, flags))
+INJECT(NAME, -1, int, unlinkat, (int at, const char *name, int flags), (at, name, flags))
+INJECT(NAME, -1, int, mkdirat, (int at, const char *name, mode_t mode), (at, name, mode))
+INJECT(NAME, -1, int, symlinkat, (const char *target, int at, const char *name), (target, at, name))
+INJECT(NAME, -1, int, mknodat, (int at, const char *name, mode_t mode, dev_t device),
+       (at, name, mode, device))
+INJECT(OPEN, -1, int, open_by_handle_at, (int at, struct file_handle *handle, int flags),
+       (at, handle, flags))
+INJECT64(ATTR, int, ftruncate, (int fd, off_t size), (fd, size))
+INJECT64(ATTR, int, fallocate, (int fd, int mode, off_t offset, off_t length),
+	 (fd, mode, offset, length))
+INJECT(ATTR, -1, int, futimens, (int fd, const struct timespec times[2]), (fd, times))
+INJECT(ATTR, -1, int, fsetxattr,
+       (int fd, const char *name, const void *value, size_t size, int flags),
+       (fd, name, value, size, flags))
+INJECT(ATTR, -1, ssize_t, fgetxattr, (int fd, const char *name, void *value, size_t size),
+       (fd, name, value, size))
+INJECT(ATTR, -1, int, fremovexattr, (int fd, const char *name), (fd, name))
+
+/* The mode is passed on whether there is one or not: nobody looks at it without O_CREAT. */
+#define INJECT_OPEN(name, parameters, last, arguments)                                             \
+	int name parameters                                                                        \
+	{                                                                                          \
+		static int(*next) parameters;                                                      \
+		va_list ap;                                                                        \
+		mode_t mode;                                                                       \
+		if (!next)                                                                         \
+			next = (int(*) parameters)dlsym(RTLD_NEXT, #name);                         \
+		va_start(ap, last);                                                                \
+		mode = va_arg(ap, mode_t);                                                         \
+		va_end(ap);                                                                        \
+		if (fails(OPEN))                                                                   \
+			return -1;                                                                 \
+		return next arguments;                                                             \
+	}
+
+INJECT_OPEN(openat, (int at, const char *path, int flags, ...), flags, (at, path, flags, mode))
+INJECT_OPEN(openat64, (int at, const char *path, int flags, ...), flags, (at, path, flags, mode))
+INJECT_OPEN(open64, (const char *path, int flags, ...), flags, (path, flags, mode))
