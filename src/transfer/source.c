@@ -105,6 +105,7 @@ static int judge_mismatch(struct source *source, uint64_t index)
 	struct node_row node;
 	int r;
 
+	transfer->host.settle(transfer->host.arg, source->row->id);
 	r = catalog_barrier(transfer->catalog);
 	if (r < 0)
 		return r;

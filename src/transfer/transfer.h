@@ -24,6 +24,9 @@ struct transfer_host {
 	 * catalog. */
 	void (*stored)(void *arg, uint64_t id, uint64_t generation);
 	void (*damaged)(void *arg, uint64_t id, uint64_t generation, uint64_t block);
+	/* When it returns, a change of the file's bytes that had begun is in the catalog's queue.
+	 */
+	void (*settle)(void *arg, uint64_t id);
 	/* Bytes are being received right now: background work steps aside. */
 	bool (*is_busy)(void *arg);
 	/* Current value of a setting. */

@@ -72,6 +72,12 @@ static bool was_changed_locked(const struct verify *verify)
 	return verify->live->changes != verify->changes;
 }
 
+static bool was_changed(const struct verify *verify)
+{
+	scoped_lock(&verify->live->lock);
+	return was_changed_locked(verify);
+}
+
 /* A failure of reading what was written: -EBADMSG, unless it was written meanwhile. */
 static int lost(struct verify *verify, int error)
 {
@@ -409,6 +415,10 @@ static int compare(struct verify *verify, enum verify_flags flags)
 	r = read_back(verify, &readback, &equal);
 	if (r < 0)
 		return r;
+	if (!equal && was_changed(verify)) {
+		blockmap_fini(&readback.map);
+		return -ESTALE;
+	}
 	if (!equal) {
 		/* Once more: a fault on the way is not one of the medium. */
 		log_warning("inode %llu: what was read back is not what was received, "

@@ -87,6 +87,11 @@ static void host_damaged(void *arg, uint64_t id, uint64_t generation, uint64_t b
 	volume_notify_inode(arg, id);
 }
 
+static void host_settle(void *arg, uint64_t id)
+{
+	(void)live_drain_id(arg, id);
+}
+
 static bool host_is_busy(void *arg)
 {
 	return volume_is_receiving(arg);
@@ -144,6 +149,7 @@ static int open_parts(struct volume *volume)
 		.arg = volume,
 		.stored = host_stored,
 		.damaged = host_damaged,
+		.settle = host_settle,
 		.is_busy = host_is_busy,
 		.setting = host_setting,
 		.rule = host_rule,

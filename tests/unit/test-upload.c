@@ -102,6 +102,19 @@ TEST(a_file_rewritten_meanwhile_is_not_called_damaged)
 	check(is_file(one(bench, "clip.mov"), 5 * MB, 2));
 }
 
+TEST(a_file_that_is_just_being_cut_is_not_called_damaged)
+{
+	cleanup_bench struct bench *bench = bench_new(1);
+	uint64_t id = add_file(bench, "clip.mov", 5 * MB, 1);
+
+	queue_file(bench, id, "clip.mov");
+	check_int(truncate(tree_file(bench, "clip.mov"), 0), 0);
+	bench->rewritten = id;
+	(void)run_lane(bench->lane);
+	check_int(state_of(bench, id), FILE_RECEIVING);
+	check_int(events_of(bench, "damaged"), 0);
+}
+
 TEST(a_renamed_file_is_found_by_its_number)
 {
 	cleanup_bench struct bench *bench = bench_new(1);

@@ -22,7 +22,8 @@ struct bench {
 	int64_t values[SETTING_COUNT];
 	const char *ignore; /* NULL: built-in */
 	uint64_t stored, damaged, damaged_block;
-	unsigned busy; /* bytes arrive: so often is_busy() says yes */
+	uint64_t rewritten; /* inode whose change of bytes is not in the catalog's queue yet */
+	unsigned busy;      /* bytes arrive: so often is_busy() says yes */
 };
 
 static inline void bench_stored(void *arg, uint64_t id, uint64_t generation)
@@ -38,6 +39,16 @@ static inline void bench_damaged(void *arg, uint64_t id, uint64_t generation, ui
 	(void)generation;
 	bench->damaged = id;
 	bench->damaged_block = block;
+}
+
+static inline void bench_settle(void *arg, uint64_t id)
+{
+	struct bench *bench = arg;
+
+	if (id != bench->rewritten)
+		return;
+	check_int(catalog_begin_generation(bench->catalog, id, 2), 0);
+	bench->rewritten = 0;
 }
 
 static inline bool bench_busy(void *arg)
@@ -68,6 +79,7 @@ static inline void bench_open_transfer(struct bench *bench)
 		.arg = bench,
 		.stored = bench_stored,
 		.damaged = bench_damaged,
+		.settle = bench_settle,
 		.is_busy = bench_busy,
 		.setting = bench_setting,
 		.rule = bench_rule,
