@@ -99,6 +99,12 @@ static int fill(struct syncer *syncer, const char *path, struct local *local)
 	return S_ISLNK(mode) ? read_target(syncer, path, local) : 0;
 }
 
+/* It went away, or another thing has its name: the catalog hears of it soon, and notes it again. */
+static bool has_gone(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR || error == -EINVAL || error == -ELOOP;
+}
+
 int local_get(struct syncer *syncer, const char *path, struct local *ret_local)
 {
 	struct local local = { 0 };
@@ -107,6 +113,11 @@ int local_get(struct syncer *syncer, const char *path, struct local *ret_local)
 	if (r > 0) {
 		local.found = true;
 		r = fill(syncer, path, &local);
+		if (S_ISLNK(local.row.mode) && has_gone(r)) {
+			local.body.kind = 0;
+			local.settled = false;
+			r = 0;
+		}
 	}
 	if (r < 0) {
 		local_fini(&local);
