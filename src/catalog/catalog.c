@@ -148,9 +148,14 @@ int catalog_open(const char *path, const char *site, enum catalog_flags flags,
 		 struct catalog **ret_catalog)
 {
 	cleanup_with(catalog_free_slot) struct catalog *catalog = NULL;
+	uint8_t unused[CHAIN_BYTES];
 	struct stat st;
 	int r;
 
+	/* libcrypto 3.0 crashes when its first use finds no memory: not in the middle of work. */
+	r = chain_hash(NULL, 0, unused);
+	if (r < 0)
+		return r;
 	if (stat(path, &st) < 0) {
 		if (errno != ENOENT || !(flags & CATALOG_CREATE) || (flags & CATALOG_READ_ONLY))
 			return -errno;
