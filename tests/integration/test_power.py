@@ -172,11 +172,21 @@ class Load:
             assert not thread.is_alive(), "a caller of a dead mount never came back"
 
     def promises(self):
-        """At this moment: taken before the power fails."""
+        """At this moment: to be taken before the power fails, and looked at again after."""
         promised, touched = dict(self.promised), set(self.touched)
         for name in touched & set(promised):
             promised[name] = promised[name][0], "synced"
         return self.top.name, promised, set(self.gone)
+
+
+    def cut(self, disk):
+        """Cut the power; what was promised before, and was not being changed meanwhile."""
+        folder, promised, gone = self.promises()
+        disk.cut()
+        after = dict(self.promised)
+        kept = {name: promise for name, promise in promised.items()
+                if name in after and after[name][0] == promise[0]}
+        return folder, kept, gone
 
 
 class Tally:
@@ -241,8 +251,7 @@ def cut_under_load(disk, site, dice, number):
     promises = []
     for _ in range(CUTS if hasattr(disk, "cuts") else 1):
         load.ended.wait(dice.uniform(0.1, 2))
-        promises.append(load.promises())
-        disk.cut()
+        promises.append(load.cut(disk))
     site.kill()
     load.join()
     return promises
@@ -357,8 +366,7 @@ def test_a_daemon_that_does_not_sync_is_found_out(tmp_path, library):
         load.start()
         wait_for(lambda: any(state != "synced" for _, state in list(load.promised.values())),
                  "a verified file")
-        promises = load.promises()
-        disk.cut()
+        promises = load.cut(disk)
         site.kill()
         load.join()
         disk.restart()
