@@ -380,7 +380,8 @@ static int tell_verified(struct verify *verify, int step)
 		if (was_changed_locked(verify))
 			return -ESTALE;
 		if (step < 0)
-			return -EAGAIN; /* the catalog has another idea of it: look again */
+			/* Its row went with its last name, or the catalog disagrees. */
+			return live->unlinked ? 1 : -EAGAIN;
 		live->state = FILE_VERIFIED;
 		live->content = 0;
 		receipt_free(live->receipt);
@@ -475,12 +476,15 @@ int verify_open(struct volume *volume, uint64_t id, struct live_look *look,
 	if (!verify)
 		return -ENOMEM;
 	verify->fd = open_for_reading(volume, id);
-	if (verify->fd == -ESTALE || verify->fd == -ENOENT)
+	/* -ENXIO: another kind of file has its number by now. */
+	if (verify->fd == -ESTALE || verify->fd == -ENOENT || verify->fd == -ENXIO)
 		return 1;
 	if (verify->fd < 0)
 		return verify->fd;
 	if (fstat(verify->fd, &st) < 0)
 		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return 1;
 	verify->size = (uint64_t)st.st_size;
 	r = live_get_in_turn(volume, id, verify->fd, look, &verify->live);
 	if (r == 0)
