@@ -20,7 +20,7 @@ struct catalog_finding {
  * Look at everything; @fn (NULL: nobody) hears of each finding, and stops the check when it
  * gives other than 0, which is returned. Otherwise the number of findings, or negative errno
  * when it could not be checked. One snapshot, but for the events: right beside a running daemon.
- * Blocks for seconds. @fn must not write to the catalog and wait.
+ * Blocks for seconds, with a thread of its own. @fn must not write to the catalog and wait.
  */
 typedef int (*catalog_finding_fn)(void *arg, const struct catalog_finding *finding);
 int catalog_check(struct catalog *catalog, catalog_finding_fn fn, void *arg);

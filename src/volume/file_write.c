@@ -30,14 +30,25 @@ static int check_writable(const struct file *file)
 	return file->volume->flags & VOLUME_READ_ONLY ? -EROFS : 0;
 }
 
+/* What changed no byte begins no generation, at whose end the catalog would hear of it. */
+static void tell_attributes(struct file *file)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st) == 0)
+		(void)tree_queue_attributes(file->volume, &st); /* its error sticks there */
+}
+
 /*
  * Set-id bits go with the bytes they vouched for; nothing of the data depends on it. After a write
  * or a cut at open the kernel asks for size and times again, not for the mode.
  */
 static void drop_setid(const struct caller *caller, struct file *file)
 {
-	if (caller && caller_drop_setid(caller, file->fd) == 1)
-		volume_notify_attributes(file->volume, file_id(file));
+	if (!caller || caller_drop_setid(caller, file->fd) != 1)
+		return;
+	volume_notify_attributes(file->volume, file_id(file));
+	tell_attributes(file);
 }
 
 /* With what was acknowledged and is not in the file yet. */
@@ -256,6 +267,7 @@ static int resize_locked(struct live *live, int fd, off_t size)
 	return receipt_truncate(live->receipt, (uint64_t)size);
 }
 
+/* 1: only times moved. */
 static int truncate_live(struct live *live, int fd, off_t size)
 {
 	uint64_t generation;
@@ -269,7 +281,7 @@ static int truncate_live(struct live *live, int fd, off_t size)
 	if (r == 0 && st.st_size == size && (size > 0 || live->state != FILE_DAMAGED)) {
 		r = touch_times(fd, size);
 		mutex_unlock(&live->lock);
-		return r;
+		return r < 0 ? r : 1;
 	}
 	if (r == 0 && size == 0)
 		r = live_cut_locked(live, fd);
@@ -319,9 +331,12 @@ int file_truncate(struct volume *volume, const struct caller *caller, uint64_t i
 	if (r < 0)
 		return r;
 	r = truncate_live(file->live, file->fd, size);
-	if (r == 0)
-		drop_setid(caller, file);
-	return r;
+	if (r < 0)
+		return r;
+	if (r == 1)
+		tell_attributes(file);
+	drop_setid(caller, file);
+	return 0;
 }
 
 /* Allocating ---------------------------------------------------------------------------- */
@@ -407,8 +422,10 @@ int volume_fallocate(struct file *file, const struct caller *caller, int mode, o
 	if (offset > INT64_MAX - length || (uint64_t)(offset + length) > BLOCKMAP_MAX_BYTES)
 		return -EFBIG;
 	r = reserve_only(live, file->fd, mode, offset, length);
-	if (r == 1)
+	if (r == 1) {
 		drop_setid(caller, file);
+		tell_attributes(file);
+	}
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = live_lock_for_change(live, file->fd, CHANGE_AFTER_WRITES);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the parts of fsck share. One thread owns it; only fsck_read.c has others. */
+/* What the parts of fsck share. One thread owns it; fsck_read.c and fsck_quick.c have others. */
 #include "catalog/contents.h"
 #include "store/residency.h"
 #include "store/store.h"

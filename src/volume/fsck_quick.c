@@ -10,6 +10,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/thread.h"
 #include "volume/fsck_parts.h"
 #include "volume/level.h"
 #include "volume/level_walk.h"
@@ -185,24 +186,21 @@ static int tell_item(struct fsck *fsck, const struct item *item, bool mended)
 	return 0;
 }
 
-static int check_catalog(struct fsck *fsck)
+static int mend_catalog(struct fsck *fsck, const struct items *items)
 {
-	cleanup_with(items_fini) struct items items = { 0 };
 	bool mendable = false, mended = false;
-	int r = find_items(fsck, &items);
+	int r = 0;
 
-	if (r < 0)
-		return fsck_fail(fsck, r, "cannot check the catalog");
-	for (size_t i = 0; i < items.count; i++)
-		mendable |= is_mendable(items.items[i].what);
+	for (size_t i = 0; i < items->count; i++)
+		mendable |= is_mendable(items->items[i].what);
 	if (mendable && fsck->can_repair) {
 		r = catalog_mend(fsck->catalog);
 		if (r < 0)
 			return fsck_fail(fsck, r, "cannot mend the catalog");
 		mended = true;
 	}
-	for (size_t i = 0; r == 0 && i < items.count; i++)
-		r = tell_item(fsck, &items.items[i], mended && is_mendable(items.items[i].what));
+	for (size_t i = 0; r == 0 && i < items->count; i++)
+		r = tell_item(fsck, &items->items[i], mended && is_mendable(items->items[i].what));
 	return r;
 }
 
@@ -264,8 +262,6 @@ static int level_offline(struct fsck *fsck)
 		return fsck_fail(fsck, r, "cannot compare the catalog with %s/tree",
 				 fsck->store->path);
 	fsck->report.names = report.nodes;
-	if (fsck->can_repair)
-		catalog_keep_unclean(fsck->catalog, false);
 	return 0;
 }
 
@@ -360,24 +356,58 @@ static int look_again(struct fsck *fsck, struct suspects *suspects)
 	return r;
 }
 
-/* What still differs and does not move is a difference; what moves is being worked on. */
-static int level_mounted(struct fsck *fsck)
-{
-	struct suspects suspects = { 0 };
-	int r = level_walk(fsck->store, fsck->catalog, fsck->host->stop, suspect_it, &suspects,
-			   &fsck->report.names);
+/*
+ * A first look at the tree, in a thread of its own while the catalog is checked against itself:
+ * of a mounted store all that differs, else only whether anything does.
+ */
+struct glance {
+	struct fsck *fsck; /* borrowed */
+	struct thread thread;
+	struct suspects suspects; /* owned */
+	uint64_t names;
+	int result; /* 1: something differs, 0: nothing, -errno */
+};
 
-	if (r == 0 && suspects.count) {
+static int differs(void *arg, const struct level_find *find)
+{
+	(void)arg;
+	(void)find;
+	return 1;
+}
+
+static void *glance_main(void *arg)
+{
+	struct glance *glance = arg;
+	struct fsck *fsck = glance->fsck;
+
+	glance->result =
+		level_walk(fsck->store, fsck->catalog, fsck->host->stop,
+			   fsck->mounted ? suspect_it : differs, &glance->suspects, &glance->names);
+	return NULL;
+}
+
+static void glance_fini(struct glance *glance)
+{
+	for (size_t i = 0; i < glance->suspects.count; i++)
+		free(glance->suspects.list[i].path);
+	free(glance->suspects.list);
+}
+
+/* What still differs and does not move is a difference; what moves is being worked on. */
+static int level_mounted(struct fsck *fsck, struct glance *glance)
+{
+	struct suspects *suspects = &glance->suspects;
+	int r = glance->result;
+
+	fsck->report.names = glance->names;
+	if (r == 0 && suspects->count) {
 		pause_for(MOMENT_NS);
-		r = fsck_stopped(fsck) ? -ECANCELED : look_again(fsck, &suspects);
+		r = fsck_stopped(fsck) ? -ECANCELED : look_again(fsck, suspects);
 	}
-	for (size_t i = 0; i < suspects.count; i++) {
-		if (r == 0 && suspects.list[i].still)
-			tell_difference(fsck, level_kind_name(suspects.list[i].kind),
-					suspects.list[i].path);
-		free(suspects.list[i].path);
-	}
-	free(suspects.list);
+	for (size_t i = 0; r == 0 && i < suspects->count; i++)
+		if (suspects->list[i].still)
+			tell_difference(fsck, level_kind_name(suspects->list[i].kind),
+					suspects->list[i].path);
 	if (r < 0 && r != -ECANCELED)
 		(void)fsck_fail(fsck, r, "cannot compare the catalog with %s/tree",
 				fsck->store->path);
@@ -436,11 +466,43 @@ static int check_states(struct fsck *fsck)
 	return tell_damaged(fsck);
 }
 
+/* Two threads, as most time goes into pages of the catalog and inodes of the tree. */
+static int look(struct fsck *fsck, struct items *items, struct glance *glance)
+{
+	bool beside = thread_start(&glance->thread, "fsck-tree", glance_main, glance) == 0;
+	int r = find_items(fsck, items);
+
+	if (beside)
+		thread_join(&glance->thread);
+	else
+		(void)glance_main(glance);
+	return r < 0 ? fsck_fail(fsck, r, "cannot check the catalog") : 0;
+}
+
+static int compare_tree(struct fsck *fsck, const struct items *items, struct glance *glance)
+{
+	int r = 0;
+
+	if (fsck->mounted)
+		return level_mounted(fsck, glance);
+	if (glance->result == 0 && items->count == 0)
+		fsck->report.names = glance->names;
+	else /* the catalog may have been mended since */
+		r = level_offline(fsck);
+	if (r == 0 && fsck->can_repair)
+		catalog_keep_unclean(fsck->catalog, false);
+	return r;
+}
+
 int fsck_quick(struct fsck *fsck)
 {
-	int r = check_catalog(fsck);
+	cleanup_with(items_fini) struct items items = { 0 };
+	cleanup_with(glance_fini) struct glance glance = { .fsck = fsck };
+	int r = look(fsck, &items, &glance);
 
 	if (r == 0)
-		r = fsck->mounted ? level_mounted(fsck) : level_offline(fsck);
+		r = mend_catalog(fsck, &items);
+	if (r == 0)
+		r = compare_tree(fsck, &items, &glance);
 	return r == 0 ? check_states(fsck) : r;
 }

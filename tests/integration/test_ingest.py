@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from lib import Site, flip, fsck, loop_image, run, same_tree, tool, wait_for
+from posix_calls import as_user, fallocate
 
 BLOCK = 4 << 20
 
@@ -403,6 +404,28 @@ def test_set_id_bits_go_when_an_ordinary_user_writes(plain):
                            sys.executable, "-c", script], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert os.stat(path).st_mode & 0o7777 == 0o777
+
+
+def test_what_changes_no_byte_is_in_the_catalog_too(plain):
+    """Reservations and cuts to the same size move times, set-id bits go: nothing differs later."""
+    names = ("room", "more room", "same", "set-id", "empty")
+    for name in names:
+        (plain.mnt / name).write_bytes(b"" if name == "empty" else b"hello")
+    (plain.mnt / "set-id").chmod(0o6777)
+    plain.wait(state="verified")
+    run("fallocate", "-l", "3", plain.mnt / "room")
+    run("fallocate", "-n", "-l", "9000", plain.mnt / "more room")
+    with open(plain.mnt / "same", "r+b") as handle:
+        handle.truncate(5)
+    with open(plain.mnt / "empty", "wb"):
+        pass
+    with open(plain.mnt / "set-id", "r+b") as handle:
+        as_user(lambda: fallocate(handle.fileno(), 0, 0, 2))
+    assert (plain.mnt / "set-id").stat().st_mode & 0o7777 == 0o777
+    assert all(plain.state(name) == "verified" for name in names)
+    plain.umount()
+    found = fsck("-n", plain.store)
+    assert found.returncode == 0 and found.stdout.count("\n") == 1, found.stdout
 
 
 def test_many_small_files(plain):
