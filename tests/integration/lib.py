@@ -109,8 +109,10 @@ class Site:
         if join:
             command += ["--join", url(join)]
         mediafs(*command)
-        # Quick by default: tests wait for states, not for pauses meant for people.
+        # Quick by default: tests wait for states, not for pauses meant for people. How full the
+        # disk is on which they run is none of their business.
         for key, value in {"ingest.settle": "0", "sync.poll": "100ms", "sync.flush": "50ms",
+                           "space.reserve": "0%", "space.evict_above": "0%",
                            **(settings or {})}.items():
             mediafs("config", "set", key, value, "--store", self.store)
 

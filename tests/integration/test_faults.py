@@ -299,7 +299,7 @@ def test_a_full_disk_is_told_and_nothing_verified_is_lost(tmp_path, tier, kind, 
     point, undo = loop_image(tmp_path, size * MIB, kind)
     site = None
     try:
-        site = Site(point, "cart", tier=tier, settings={"space.evict_above": "0%"}).mount()
+        site = Site(point, "cart", tier=tier, settings={"space.reserve": "5%"}).mount()
         kept = {}
         for index in range(4):
             name = f"kept{index}.mov"
@@ -332,7 +332,7 @@ def test_small_files_until_the_disk_is_full(tmp_path, tier):
     point, undo = loop_image(tmp_path, 128 * MIB)
     site = None
     try:
-        site = Site(point, "cart", tier=tier, settings={"space.evict_above": "0%"}).mount()
+        site = Site(point, "cart", tier=tier, settings={"space.reserve": "5%"}).mount()
         (site.mnt / "frames").mkdir()
         good, code = [], 0
         for index in range(4000):

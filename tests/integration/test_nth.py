@@ -233,6 +233,9 @@ def test_the_daemon(sites, tier, nth, kind):
     reached = 0
     for count, number in enumerate(numbers(total, kind)):
         reached += one(site, nth, tier, kind, number, count + 1)
+    while not reached and number > 1:  # there were fewer calls this time
+        count, number = count + 1, number // 2
+        reached += one(site, nth, tier, kind, number, count + 1)
     print(f"{kind}: {total} calls, {reached} made to fail")
     assert reached
     site.umount()
