@@ -116,6 +116,18 @@ static void take_etag(struct s3_reply *reply, const char *value)
 	reply->etag[length] = 0;
 }
 
+/* "HTTP/1.1 200 OK", which ends with no NUL. 0: none. */
+static long status_of(const char *line, size_t length)
+{
+	const char *space = memchr(line, ' ', length);
+	char digits[4] = "";
+
+	if (!space || line + length - space < 4)
+		return 0;
+	memcpy(digits, space + 1, 3);
+	return strtol(digits, NULL, 10);
+}
+
 size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 {
 	struct s3_reply *reply = &((struct s3_exchange *)arg)->reply;
@@ -123,10 +135,8 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 	char value[128];
 
 	if (length > 5 && strncmp(line, "HTTP/", 5) == 0) {
-		const char *space = memchr(line, ' ', length);
-
 		s3_reply_clear(reply); /* after an interim answer */
-		reply->status = space ? strtol(space, NULL, 10) : 0;
+		reply->status = status_of(line, length);
 	} else if (header_is(line, length, "etag", value, sizeof(value))) {
 		take_etag(reply, value);
 	} else if (header_is(line, length, "content-length", value, sizeof(value))) {
