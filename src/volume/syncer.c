@@ -452,15 +452,20 @@ int syncer_start(struct syncer *syncer)
 	return thread_start(&syncer->thread, "sync", body, syncer);
 }
 
-void syncer_free(struct syncer *syncer)
+void syncer_stop(struct syncer *syncer)
 {
-	if (!syncer)
-		return;
 	mutex_lock(&syncer->lock);
 	syncer->stop = true;
 	cond_broadcast(&syncer->changed);
 	mutex_unlock(&syncer->lock);
 	thread_join(&syncer->thread);
+}
+
+void syncer_free(struct syncer *syncer)
+{
+	if (!syncer)
+		return;
+	syncer_stop(syncer);
 	read_sites_free(syncer);
 	cond_fini(&syncer->changed);
 	mutex_fini(&syncer->lock);

@@ -9,6 +9,8 @@
 
 struct syncer *syncer_new(struct volume *volume);
 int syncer_start(struct syncer *syncer);
+/* Its thread has ended. Others may still wake it: until they have ended it is not freed. */
+void syncer_stop(struct syncer *syncer);
 void syncer_free(struct syncer *syncer);
 
 /* Something at a path changed (queued in the catalog already): look soon. */

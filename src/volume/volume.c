@@ -265,7 +265,8 @@ void volume_close(struct volume *volume)
 	if (!volume)
 		return;
 	volume_set_notify(volume, NULL);
-	syncer_free(volume->syncer);
+	if (volume->syncer)
+		syncer_stop(volume->syncer);
 	if (volume->transfer)
 		transfer_stop(volume->transfer);
 	if (volume->hydrator)
@@ -276,6 +277,7 @@ void volume_close(struct volume *volume)
 	verifier_free(volume->verifier);
 	hydrator_free(volume->hydrator);
 	transfer_free(volume->transfer);
+	syncer_free(volume->syncer); /* woken by uploads to the last */
 	lives_free(volume->lives);
 	nodes_free(volume->nodes);
 	catalog_close(volume->catalog);
