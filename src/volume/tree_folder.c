@@ -2,9 +2,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -57,6 +59,16 @@ void volume_closedir(struct folder *folder)
 
 int volume_fsyncdir(struct folder *folder)
 {
+	struct statfs vfs;
+
+	if (fstatfs(folder->fd, &vfs) < 0)
+		return -errno;
+	/*
+	 * After a power cut btrfs was seen to bring back names that were removed before the fsync
+	 * of their folder, while files in it were being synced: only a whole commit holds.
+	 */
+	if (vfs.f_type == BTRFS_SUPER_MAGIC)
+		return syncfs(folder->fd) < 0 ? -errno : 0;
 	return fsync(folder->fd) < 0 ? -errno : 0;
 }
 

@@ -186,9 +186,7 @@ class Load:
         after = dict(self.promised)
         kept = {name: promise for name, promise in promised.items()
                 if name in after and after[name][0] == promise[0]}
-        # On btrfs a removed or renamed name whose folder was synced is sometimes there again when
-        # the image is mounted, before we are: it is not ours (HACKING, "Open").
-        return folder, kept, set() if disk.kind == "btrfs" else gone
+        return folder, kept, gone
 
 
 class Tally:
