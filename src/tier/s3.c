@@ -18,8 +18,8 @@
 /* tier.json is looked at again after this: a bucket is not unmounted, but may be made anew. */
 #define IDENTITY_NS (60 * NS_PER_SEC)
 
-/* Pauses while a long answer is read that breaks off. */
-#define RESUME_TRIES 6u
+/* A long answer that breaks off is read on from there; so often without a byte more. */
+#define RESUME_TRIES 3u
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -343,7 +343,7 @@ int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source
 		if (r != -EHOSTDOWN && r != -EREMOTEIO)
 			break;
 		idle = reading.offset > before ? 0 : idle + 1;
-		if (idle == RESUME_TRIES / 2 || s3_pause(s3, NS_PER_SEC / 2 << idle) < 0)
+		if (idle == RESUME_TRIES || s3_pause(s3, NS_PER_SEC / 2 << idle) < 0)
 			break;
 	}
 	if (r == 0 && reading.size >= 0 && reading.offset != (uint64_t)reading.size)

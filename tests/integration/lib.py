@@ -91,6 +91,20 @@ def url(tier):
     return tier if "://" in str(tier) else f"file://{tier}"
 
 
+class Callers:
+    """Threads that use a mount until it dies under them: @threads, told to stop by @ended."""
+
+    def start(self):
+        for thread in self.threads:
+            thread.start()
+
+    def join(self):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a caller of a dead mount never came back"
+
+
 class Site:
     """One store, its mount point, its daemon."""
 

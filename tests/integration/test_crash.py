@@ -11,13 +11,13 @@ import random
 import subprocess
 import threading
 
-from lib import fsck, pattern, run
+from lib import Callers, fsck, pattern, run
 
 ROUNDS = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "4"))
 SEED = int(os.environ.get("MEDIAFS_TEST_SEED", "1"))
 
 
-class Load:
+class Load(Callers):
     """Threads that use the mount until it dies under them."""
 
     def __init__(self, site, dice, number):
@@ -77,16 +77,6 @@ class Load:
             verb = dice.choice(["evict", "fetch", "status", "evict"])
             command = [verb, self.site.mnt / f"r{dice.randint(0, self.number)}"]
             self.site.cmd(*command, check=False, timeout=20)
-
-    def start(self):
-        for thread in self.threads:
-            thread.start()
-
-    def join(self):
-        self.ended.set()
-        for thread in self.threads:
-            thread.join(60)
-            assert not thread.is_alive(), "a caller of a dead mount never came back"
 
 
 def test_kill_at_random_moments(cart):

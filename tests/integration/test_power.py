@@ -5,6 +5,7 @@ MEDIAFS_TEST_ROUNDS (default 1 for each disk) and MEDIAFS_TEST_SEED make longer 
 import contextlib
 import ctypes
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -13,7 +14,7 @@ import threading
 import pytest
 
 from disk import WAYS, why_not
-from lib import Site, fsck, pattern, wait_for
+from lib import Callers, Site, fsck, pattern, wait_for
 
 pytestmark = pytest.mark.slow
 ROUNDS = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "1"))
@@ -32,7 +33,7 @@ def sync_folder(path):
         os.close(handle)
 
 
-class Load:
+class Load(Callers):
     """Threads that use the mount, and what they were promised meanwhile."""
 
     def __init__(self, site, dice, number):
@@ -161,16 +162,6 @@ class Load:
                     if state in VERIFIED:
                         self.promised[name] = self.known[name], state
 
-    def start(self):
-        for thread in self.threads:
-            thread.start()
-
-    def join(self):
-        self.ended.set()
-        for thread in self.threads:
-            thread.join(60)
-            assert not thread.is_alive(), "a caller of a dead mount never came back"
-
     def promises(self):
         """At this moment: to be taken before the power fails, and looked at again after."""
         promised, touched = dict(self.promised), set(self.touched)
@@ -218,9 +209,13 @@ def check(site, promises, by_fsck, tally):
     """After the cut: the disk is there again, the daemon is not."""
     folder, promised, gone = promises
     if by_fsck:
-        quick = fsck("-p", site.store)
-        # 4: what nobody synced may be damaged; remove_damaged() looks at which files that are.
+        quick = fsck("-p", "--json", site.store)
         assert quick.returncode in (0, 1, 4, 5), quick.stdout + quick.stderr
+        # Nothing is left but what nobody was promised.
+        for found in json.loads(quick.stdout)["findings"]:
+            assert found["outcome"] != "left" or (
+                found["what"].startswith("damaged") and
+                os.path.basename(found["path"]) not in promised), quick.stdout
         tally.corrected += quick.returncode & 1
     site.mount(env=getattr(site, "environment", None))
     top = site.mnt / folder

@@ -57,9 +57,9 @@ static uint32_t attempts_of(struct bench *bench, uint64_t id)
 	return row.attempts;
 }
 
-TEST(what_was_set_aside_is_tried_again_for_ever)
+/* A file that was tried until it counts as poison. */
+static uint64_t set_aside(struct bench *bench)
 {
-	cleanup_bench struct bench *bench = bench_new(1);
 	uint64_t bad;
 
 	bench->values[SETTING_RETRY_MAX] = 0;
@@ -67,6 +67,14 @@ TEST(what_was_set_aside_is_tried_again_for_ever)
 	bad = add_bad_file(bench);
 	queue_file(bench, bad, "bad.mov");
 	(void)run_lane(bench->lane);
+	return bad;
+}
+
+TEST(what_was_set_aside_is_tried_again_for_ever)
+{
+	cleanup_bench struct bench *bench = bench_new(1);
+	uint64_t bad = set_aside(bench);
+
 	check_int(attempts_of(bench, bad), POISON_ATTEMPTS);
 	let_pass(bench, POISON_PAUSE_NS / 2);
 	check_int(attempts_of(bench, bad), POISON_ATTEMPTS);
@@ -83,13 +91,8 @@ TEST(what_was_set_aside_is_tried_again_for_ever)
 TEST(a_wake_tries_what_was_set_aside_at_once)
 {
 	cleanup_bench struct bench *bench = bench_new(1);
-	uint64_t bad;
+	uint64_t bad = set_aside(bench);
 
-	bench->values[SETTING_RETRY_MAX] = 0;
-	(void)run_lane(bench->lane);
-	bad = add_bad_file(bench);
-	queue_file(bench, bad, "bad.mov");
-	(void)run_lane(bench->lane);
 	check_int(rmdir(one(bench, "bad.mov")), 0);
 	(void)run_lane(bench->lane);
 	check_int(state_of(bench, bad), FILE_QUEUED);
