@@ -4,13 +4,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "catalog/events.h"
 #include "catalog/private.h"
 
-/* Each gives (id, text) for what is wrong. */
-SCAN_STATEMENT(sql_pages, "SELECT 0, integrity_check FROM pragma_integrity_check(100)"
+SCAN_STATEMENT(sql_pages, "SELECT integrity_check FROM pragma_integrity_check(100)"
 			  " WHERE integrity_check <> 'ok'");
+
+/* Each gives (id, text) for what is wrong. */
 SCAN_STATEMENT(sql_no_node, "SELECT n.id, CAST(n.name AS TEXT) FROM names AS n"
 			    " WHERE NOT EXISTS(SELECT 1 FROM inodes AS i WHERE i.id = n.id)");
 /* 16384 is S_IFDIR, 61440 S_IFMT, 32768 S_IFREG. */
@@ -66,7 +68,6 @@ static const struct {
 	const char *what;
 	const struct statement *statement;
 } checks[] = {
-	{ "page", &sql_pages },
 	{ "name without node", &sql_no_node },
 	{ "name without folder", &sql_no_folder },
 	{ "node without name", &sql_no_name },
@@ -125,27 +126,91 @@ static int run_checks(struct db *db, struct check *check)
 	return r;
 }
 
-/* Beside the tables, in a thread: the log is half of a large catalog. */
-struct chain {
+/*
+ * SQLite's own check of its pages and indexes, most of the work: beside the others, in a thread.
+ * An index of digests is asked for a million values in no order: with the cache that other readers
+ * have, nearly each one is read from the file again.
+ */
+#define PAGES_MAX 100 /* findings, as the statement has it */
+#define PAGES_CACHE "PRAGMA cache_size = -131072"
+#define AHEAD_BYTES 1048576
+#define PAGES_CACHE_END "PRAGMA cache_size = -4096; PRAGMA shrink_memory"
+
+struct pages {
 	struct catalog *catalog; /* borrowed */
 	struct thread thread;
-	uint64_t seq;
+	char *texts[PAGES_MAX]; /* owned */
+	size_t count;
 	int result;
 };
 
-static void *check_chain(void *arg)
+static int find_pages(struct db *db, struct pages *pages)
 {
-	struct chain *chain = arg;
+	cleanup_query struct query query = query_start(db, &sql_pages);
+	int r;
 
-	chain->result = catalog_check_events(chain->catalog, &chain->seq);
+	while ((r = query_row(&query)) > 0 && pages->count < PAGES_MAX) {
+		pages->texts[pages->count] = strdup(query_get_text(&query, 0));
+		if (!pages->texts[pages->count])
+			return -ENOMEM;
+		pages->count++;
+	}
+	return r < 0 ? r : 0;
+}
+
+/*
+ * The file once from front to end, so that it is in the kernel's cache when it is read page by
+ * page in no order. Through SQLite's own handle: closing another one of the same file would drop
+ * the locks. Failures come again, to who can tell them.
+ */
+static void read_ahead(struct db *db)
+{
+	cleanup_free char *bytes = malloc(AHEAD_BYTES);
+	sqlite3_file *file = NULL;
+	sqlite3_int64 size = 0;
+
+	if (!bytes ||
+	    sqlite3_file_control(db->sqlite, "main", SQLITE_FCNTL_FILE_POINTER, &file) !=
+		    SQLITE_OK ||
+	    !file || !file->pMethods || file->pMethods->xFileSize(file, &size) != SQLITE_OK)
+		return;
+	for (sqlite3_int64 at = 0; at + AHEAD_BYTES <= size; at += AHEAD_BYTES)
+		if (file->pMethods->xRead(file, bytes, AHEAD_BYTES, at) != SQLITE_OK)
+			return;
+}
+
+static void *check_pages(void *arg)
+{
+	cleanup_reader struct db *db = NULL;
+	struct pages *pages = arg;
+
+	pages->result = reader_take(pages->catalog, &db);
+	if (pages->result == 0)
+		read_ahead(db);
+	if (pages->result == 0)
+		pages->result = db_exec(db, PAGES_CACHE);
+	if (pages->result == 0) {
+		pages->result = find_pages(db, pages);
+		(void)db_exec(db, PAGES_CACHE_END); /* only memory: it goes when it closes */
+	}
 	return NULL;
 }
 
-static int tell_chain(const struct chain *chain, struct check *check)
+static void pages_fini(struct pages *pages)
 {
-	if (chain->result != -EUCLEAN)
-		return chain->result;
-	return tell(check, "event chain", chain->seq, "the first event that does not follow");
+	for (size_t i = 0; i < pages->count; i++)
+		free(pages->texts[i]);
+}
+
+static int tell_pages(const struct pages *pages, struct check *check)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < pages->count; i++)
+		r = tell(check, "page", 0, pages->texts[i]);
+	if (r == 0 && pages->result == -EUCLEAN)
+		return tell(check, "page", 0, "page");
+	return r != 0 ? r : pages->result;
 }
 
 /* A snapshot for all checks, so that a daemon's commits in between are no findings. */
@@ -165,19 +230,29 @@ static int check_tables(struct catalog *catalog, struct check *check)
 	return r;
 }
 
+static int check_chain(struct catalog *catalog, struct check *check)
+{
+	uint64_t seq = 0;
+	int r = catalog_check_events(catalog, &seq);
+
+	if (r != -EUCLEAN)
+		return r;
+	return tell(check, "event chain", seq, "the first event that does not follow");
+}
+
 int catalog_check(struct catalog *catalog, catalog_finding_fn fn, void *arg)
 {
 	struct check check = { .fn = fn, .arg = arg };
-	struct chain chain = { .catalog = catalog };
-	bool beside = thread_start(&chain.thread, "check-chain", check_chain, &chain) == 0;
-	int r;
-
-	r = check_tables(catalog, &check);
-	if (beside)
-		thread_join(&chain.thread);
-	else if (r == 0)
-		(void)check_chain(&chain);
+	cleanup_with(pages_fini) struct pages pages = { .catalog = catalog };
+	bool beside = thread_start(&pages.thread, "check-pages", check_pages, &pages) == 0;
+	int r = check_tables(catalog, &check);
 	if (r == 0)
-		r = tell_chain(&chain, &check);
+		r = check_chain(catalog, &check);
+	if (beside)
+		thread_join(&pages.thread);
+	else if (r == 0)
+		(void)check_pages(&pages);
+	if (r == 0)
+		r = tell_pages(&pages, &check);
 	return r != 0 ? r : check.count;
 }

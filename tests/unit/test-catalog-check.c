@@ -94,6 +94,11 @@ TEST(each_kind_of_disorder_is_found_and_named)
 		{ "UPDATE copies SET bad = 1", "file without good copy", 13, false },
 		{ "DELETE FROM copies", "file without good copy", 13, false },
 		{ "DELETE FROM queue", "file not queued", 12, false },
+		/* An index with an entry that it should not have. */
+		{ "PRAGMA writable_schema = ON; PRAGMA schema_version = 99;"
+		  "UPDATE sqlite_schema SET sql = replace(sql, '> 0', '> 1')"
+		  " WHERE name = 'inodes_content'",
+		  "page", 0, false },
 		{ "DROP TRIGGER events_fixed; UPDATE events SET detail = 'x' WHERE seq = 2",
 		  "event chain", 2, false },
 	};
