@@ -206,7 +206,7 @@ int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name,
 
 	if (!name_ok(name) || parent == 0 || id == 0 || id == CATALOG_ROOT)
 		return -EINVAL;
-	put = step_new(sizeof(*put), apply_put_name);
+	put = step_new_reserved(sizeof(*put), apply_put_name);
 	if (!put)
 		return -ENOMEM;
 	put->at.parent = parent;
@@ -239,7 +239,7 @@ int catalog_remove_name(struct catalog *catalog, uint64_t parent, const char *na
 
 	if (!name_ok(name))
 		return -EINVAL;
-	gone = step_new(sizeof(*gone), apply_remove_name);
+	gone = step_new_reserved(sizeof(*gone), apply_remove_name);
 	if (!gone)
 		return -ENOMEM;
 	gone->at.parent = parent;
@@ -332,7 +332,7 @@ int catalog_move_name(struct catalog *catalog, uint64_t parent, const char *name
 
 	if (!name_ok(name) || !name_ok(new_name) || new_parent == 0)
 		return -EINVAL;
-	move = step_new(sizeof(*move), apply_move_name);
+	move = step_new_reserved(sizeof(*move), apply_move_name);
 	if (!move)
 		return -ENOMEM;
 	move->from.parent = parent;

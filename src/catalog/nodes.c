@@ -105,7 +105,7 @@ int catalog_put_node(struct catalog *catalog, const struct node_row *row)
 
 	if (!is_node_row(row))
 		return -EINVAL;
-	put = step_new(sizeof(*put), apply_put_node);
+	put = step_new_reserved(sizeof(*put), apply_put_node);
 	if (!put)
 		return -ENOMEM;
 	put->row = *row;

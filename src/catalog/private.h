@@ -169,6 +169,11 @@ struct step {
 /* Zeroed, @bytes in all. NULL without memory. One free() must free it. */
 void *step_new(size_t bytes, step_fn apply);
 
+/* The same, of at most RESERVED_BYTES, with what catalog_reserve() holds when there is no memory.
+ */
+#define RESERVED_BYTES 1024
+void *step_new_reserved(size_t bytes, step_fn apply);
+
 /* Queue it; the step belongs to the writer from now on, whatever is returned. */
 int step_submit(struct catalog *catalog, struct step *step, enum step_flags flags);
 

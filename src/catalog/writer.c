@@ -16,6 +16,7 @@
  * refused and the others are kept. What cannot pass, or more than can be kept, makes the catalog
  * fail for good (`lost`): all is dropped, and the next start finds it unclean and levels it.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -40,15 +41,51 @@ struct step_wait {
 STATEMENT(sql_touch, "INSERT INTO meta(key, value) VALUES('syncs', '1') "
 		     "ON CONFLICT(key) DO UPDATE SET value = value + 1");
 
-void *step_new(size_t bytes, step_fn apply)
-{
-	struct step *step = calloc(1, bytes);
+/* A node and its name. */
+#define RESERVED 2
+static _Thread_local void *reserved[RESERVED]; /* owned; zeroed */
 
+int catalog_reserve(void)
+{
+	for (size_t i = 0; i < RESERVED; i++) {
+		if (!reserved[i])
+			reserved[i] = calloc(1, RESERVED_BYTES);
+		if (!reserved[i]) {
+			catalog_unreserve();
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+void catalog_unreserve(void)
+{
+	for (size_t i = 0; i < RESERVED; i++)
+		free(take_ptr(reserved[i]));
+}
+
+static void *step_init(struct step *step, size_t bytes, step_fn apply)
+{
 	if (!step)
 		return NULL;
 	step->apply = apply;
 	step->bytes = bytes + 32; /* what malloc adds, about */
 	return step;
+}
+
+void *step_new(size_t bytes, step_fn apply)
+{
+	return step_init(calloc(1, bytes), bytes, apply);
+}
+
+void *step_new_reserved(size_t bytes, step_fn apply)
+{
+	struct step *step = calloc(1, bytes);
+
+	assert(bytes <= RESERVED_BYTES);
+	for (size_t i = 0; !step && i < RESERVED; i++)
+		step = take_ptr(reserved[i]);
+	return step_init(step, bytes, apply);
 }
 
 static bool has_room(const struct writer *writer, const struct step *step)

@@ -9,7 +9,6 @@
 
 #include "util/clock.h"
 #include "util/error.h"
-#include "util/log.h"
 #include "volume/file_internal.h"
 #include "volume/tree.h"
 #include "volume/verifier.h"
@@ -269,9 +268,8 @@ void file_unref(struct file *file)
 	cond_broadcast(&live->changed);
 	mutex_unlock(&live->lock);
 
-	if (verify && verifier_add(file->volume->verifier, live->id) < 0)
-		log_warning("no memory to queue a file for verification; it is found at the next "
-			    "start");
+	if (verify)
+		verifier_add(file->volume->verifier, live->id);
 	(void)close(file->fd); /* errors of writing were told by flush */
 	live_put(live);
 	free(file);

@@ -27,15 +27,14 @@ int spot_enter(struct volume *volume, const char *path, const char *other, struc
 	if (r == 0 && other)
 		r = spot_folder(volume, other, &spot.change.other_fd, &spot.change.other,
 				&spot.other_name);
+	spot.change.volume = volume;
 	if (r == 0)
-		r = nodes_enter(volume->nodes, spot.change.parent,
-				spot.change.other == spot.change.parent ? 0 : spot.change.other);
+		r = tree_enter(&spot.change);
 	if (r < 0) {
 		close_fd_slot(&spot.change.fd);
 		close_fd_slot(&spot.change.other_fd);
 		return r;
 	}
-	spot.change.volume = volume;
 	*ret_spot = spot;
 	return 0;
 }

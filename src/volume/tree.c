@@ -196,6 +196,17 @@ int volume_show_stat(struct volume *volume, int fd, struct stat *st)
 	return 0;
 }
 
+int tree_enter(const struct tree_change *change)
+{
+	int r = catalog_reserve();
+
+	if (r == 0)
+		r = nodes_enter(change->volume->nodes, change->parent, change->other);
+	if (r < 0)
+		catalog_unreserve();
+	return r;
+}
+
 static int begin(struct volume *volume, uint64_t parent, uint64_t other,
 		 struct tree_change *ret_change)
 {
@@ -216,7 +227,7 @@ static int begin(struct volume *volume, uint64_t parent, uint64_t other,
 			return change.other_fd;
 		}
 	}
-	r = nodes_enter(volume->nodes, parent, change.other);
+	r = tree_enter(&change);
 	if (r < 0) {
 		close_fd_slot(&change.fd);
 		close_fd_slot(&change.other_fd);
@@ -248,6 +259,7 @@ void tree_end(struct tree_change *change)
 	if (!change->volume)
 		return;
 	nodes_leave(change->volume->nodes, change->parent, change->other);
+	catalog_unreserve();
 	close_fd_slot(&change->fd);
 	close_fd_slot(&change->other_fd);
 	change->volume = NULL;
@@ -284,13 +296,16 @@ int tree_made(struct tree_change *change, const char *name, int path_fd, struct 
 
 	if (fstat(path_fd, &st) < 0)
 		return -errno;
-	r = tree_queue_node(volume, &st, live);
-	if (r == 0)
-		r = catalog_put_name(volume->catalog, change->parent, name,
-				     store_node_id(volume->store, &st));
+	/* First what can fail: the catalog is not told of what is undone again. */
+	r = tree_entry(volume, path_fd, &st, change->parent, name, ret_entry);
 	if (r < 0)
 		return r;
-	return tree_entry(volume, path_fd, &st, change->parent, name, ret_entry);
+	r = tree_queue_node(volume, &st, live);
+	if (r == 0)
+		r = catalog_put_name(volume->catalog, change->parent, name, ret_entry->id);
+	if (r < 0)
+		nodes_forget(volume->nodes, ret_entry->id, 1);
+	return r;
 }
 
 int tree_entry(struct volume *volume, int fd, const struct stat *st, uint64_t parent,

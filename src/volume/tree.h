@@ -45,6 +45,9 @@ int tree_begin(struct volume *volume, uint64_t parent, uint64_t other,
 int tree_begin_removal(struct volume *volume, uint64_t parent, struct tree_change *ret_change);
 void tree_end(struct tree_change *change); /* a zeroed change is fine */
 
+/* Of both: the folders of @change are ours, and what is done there can be told to the catalog. */
+int tree_enter(const struct tree_change *change);
+
 /*
  * (parent, @name) of @change was just made on disk and is @path_fd: remember the node for
  * the kernel and queue node and name for the catalog. A regular file takes state and

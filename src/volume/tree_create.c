@@ -103,9 +103,9 @@ int volume_mknod(struct volume *volume, const struct caller *caller, uint64_t pa
 		return r;
 	(void)close(fd); /* nothing was written */
 	/* Nobody will close it: an empty file is complete now. */
-	r = verifier_add(volume->verifier, ret_entry->id);
+	verifier_add(volume->verifier, ret_entry->id);
 	live_put(live);
-	return r;
+	return 0;
 }
 
 /* Open the new file @name of @change, exclusively, as @caller. */
@@ -218,7 +218,7 @@ static int queue_first_name(struct volume *volume, const struct stat *st)
 	closed = live->writers == 0;
 	mutex_unlock(&live->lock);
 	if (r == 0 && closed)
-		r = verifier_add(volume->verifier, id);
+		verifier_add(volume->verifier, id);
 	live_put(live);
 	return r;
 }
@@ -230,6 +230,22 @@ static int link_on_disk(const struct tree_change *change, int fd, const char *na
 	/* AT_EMPTY_PATH would ask for CAP_DAC_READ_SEARCH. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return linkat(AT_FDCWD, path, change->fd, name, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+}
+
+/* The catalog hears of the name last: it is not told of what is undone again. */
+static int tell_link(struct volume *volume, const struct stat *before, const struct stat *after,
+		     uint64_t parent, const char *name)
+{
+	int r = 0;
+
+	if (before->st_nlink == 0 && S_ISREG(before->st_mode))
+		r = queue_first_name(volume, after);
+	else
+		r = tree_queue_attributes(volume, after); /* ctime changed */
+	if (r == 0)
+		r = catalog_put_name(volume->catalog, parent, name,
+				     store_node_id(volume->store, after));
+	return r;
 }
 
 int volume_link(struct volume *volume, uint64_t id, uint64_t new_parent, const char *new_name,
@@ -255,14 +271,13 @@ int volume_link(struct volume *volume, uint64_t id, uint64_t new_parent, const c
 		return r;
 	if (fstat(fd, &after) < 0)
 		r = -errno;
-	if (r == 0 && before.st_nlink == 0 && S_ISREG(before.st_mode))
-		r = queue_first_name(volume, &after);
-	if (r == 0)
-		r = catalog_put_name(volume->catalog, new_parent, new_name, id);
-	if (r == 0)
-		r = tree_queue_attributes(volume, &after); /* ctime changed */
 	if (r == 0)
 		r = tree_entry(volume, fd, &after, new_parent, new_name, ret_entry);
+	if (r == 0) {
+		r = tell_link(volume, &before, &after, new_parent, new_name);
+		if (r < 0)
+			nodes_forget(volume->nodes, id, 1);
+	}
 	if (r < 0)
 		undo(&change, new_name, 0);
 	return r;

@@ -113,13 +113,12 @@ static int tell_renamed(struct renaming *renaming)
 }
 
 /* The backing file system gives a renamed inode a new ctime. */
-static int queue_ctime(struct volume *volume, int path_fd)
+static void queue_ctime(struct volume *volume, int path_fd)
 {
 	struct stat st;
 
-	if (path_fd < 0 || fstat(path_fd, &st) < 0 || st.st_nlink == 0)
-		return 0;
-	return tree_queue_attributes(volume, &st);
+	if (path_fd >= 0 && fstat(path_fd, &st) == 0 && st.st_nlink > 0)
+		(void)tree_queue_attributes(volume, &st); /* it is renamed all the same */
 }
 
 static int rename_ends(struct renaming *renaming, const struct tree_change *change)
@@ -132,11 +131,12 @@ static int rename_ends(struct renaming *renaming, const struct tree_change *chan
 	if (renameat2(change->fd, renaming->name, to, renaming->new_name, renaming->flags) < 0)
 		return -errno;
 	r = tell_renamed(renaming);
-	if (r == 0)
-		r = queue_ctime(renaming->volume, renaming->source);
-	if (r == 0 && (renaming->flags & RENAME_EXCHANGE))
-		r = queue_ctime(renaming->volume, renaming->target);
-	return r;
+	if (r < 0)
+		return r;
+	queue_ctime(renaming->volume, renaming->source);
+	if (renaming->flags & RENAME_EXCHANGE)
+		queue_ctime(renaming->volume, renaming->target);
+	return 0;
 }
 
 int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint64_t new_parent,

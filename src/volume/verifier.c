@@ -148,9 +148,16 @@ static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns, unsigne
 	return r;
 }
 
-int verifier_add(struct verifier *verifier, uint64_t id)
+static int add(struct verifier *verifier, uint64_t id)
 {
 	return queue(verifier, id, monotonic_ns() + PAUSE_NS, 0);
+}
+
+void verifier_add(struct verifier *verifier, uint64_t id)
+{
+	if (add(verifier, id) < 0)
+		log_warning("no memory to queue a file for verification; it is found at the next "
+			    "start");
 }
 
 /* Pace ---------------------------------------------------------------------------------- */
@@ -405,7 +412,7 @@ struct verifier *verifier_new(struct volume *volume)
 static int add_found(void *arg, const char *name, const struct node_row *row)
 {
 	(void)name;
-	return verifier_add(arg, row->id);
+	return add(arg, row->id);
 }
 
 int verifier_start(struct verifier *verifier)

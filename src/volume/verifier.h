@@ -12,8 +12,9 @@ int verifier_start(
 	struct verifier *verifier); /* also queues what the catalog says is RECEIVING/RECEIVED */
 void verifier_free(struct verifier *verifier); /* stops and joins */
 
-/* The file was closed, or must be looked at again. Due after a short pause. */
-int verifier_add(struct verifier *verifier, uint64_t id);
+/* The file was closed, or must be looked at again. Due after a short pause; without memory for it,
+ * at the next start. */
+void verifier_add(struct verifier *verifier, uint64_t id);
 
 /* Verify now in this thread (verify=close, fsck through the daemon). 0, -EBADMSG, errors. */
 int verifier_run(struct verifier *verifier, uint64_t id);

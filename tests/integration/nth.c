@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The Nth call fails, for LD_PRELOAD. The file that MEDIAFS_NTH names is mapped and shared: who
- * tests writes struct control into it (see nth.py), at any time. MEDIAFS_NTH_TRACE: the failing
- * call's stack goes to stderr.
+ * The Nth call fails, or the first one from a place in the program, for LD_PRELOAD. The file that
+ * MEDIAFS_NTH names is mapped and shared: who tests writes struct control into it (see nth.py), at
+ * any time. The failing call's stack goes to stderr.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -31,24 +33,42 @@ enum class {
 	NAME = 1 << 4, /* what changes names */
 	OPEN = 1 << 5,
 	ATTR = 1 << 6, /* xattrs, times, size, room */
+	NET = 1 << 7,
 };
+
+#define PLACES 16384
+#define PLACE_ANY 0
+#define PLACE_NOTE (-1)
 
 /* Eight bytes each, in the order of nth.py. */
 struct control {
-	_Atomic int64_t classes; /* that are counted; 0: none */
-	_Atomic int64_t left;    /* calls until the one that fails, itself included */
-	_Atomic int64_t error;   /* its errno */
-	_Atomic int64_t hits;    /* calls that failed */
+	_Atomic int64_t classes;        /* that are counted; 0: none */
+	_Atomic int64_t left;           /* calls until the one that fails, itself included */
+	_Atomic int64_t error;          /* its errno */
+	_Atomic int64_t hits;           /* calls that failed */
+	_Atomic int64_t place;          /* of which calls are counted, or one of the above */
+	_Atomic int64_t places[PLACES]; /* noted with PLACE_NOTE; 0: free */
 };
 
+#define FRAMES 32
+#define PROGRAM_BYTES (64u << 20) /* more than it has; libraries lie far away */
+
 static struct control *control;
-static bool trace;
+static uintptr_t program; /* where it was loaded */
 
 /* glibc's own, so that ours can be found before dlsym() works. */
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
+
+static int note_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	program = info->dlpi_addr;
+	return 1; /* the first is the program itself */
+}
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -58,27 +78,66 @@ __attribute__((constructor)) static void begin(void)
 
 	if (fd < 0)
 		return;
-	trace = getenv("MEDIAFS_NTH_TRACE") != NULL;
+	(void)dl_iterate_phdr(note_program, NULL);
 	(void)backtrace(frames, 2); /* the first call allocates */
 	map = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	(void)syscall(SYS_close, fd);
 	control = map == MAP_FAILED ? NULL : map;
 }
 
+/*
+ * A number for the stack, the same in every process: only of what is the program's own. Of what a
+ * library does for one of its calls the first is taken: it is the program that has to bear it.
+ */
+static int64_t place_of(void *const *frames, int count)
+{
+	uint64_t hash = 14695981039346656037u; /* FNV-1a */
+
+	for (int i = 0; i < count; i++) {
+		uintptr_t at = (uintptr_t)frames[i] - program;
+
+		if (at < PROGRAM_BYTES)
+			hash = (hash ^ at) * 1099511628211u;
+	}
+	return (int64_t)(hash >> 1 | 1);
+}
+
+static void note_place(int64_t place)
+{
+	for (size_t i = (size_t)place % PLACES, tries = 0; tries < PLACES; tries++) {
+		int64_t seen = 0;
+
+		if (atomic_compare_exchange_strong(&control->places[i], &seen, place) ||
+		    seen == place)
+			return;
+		i = (i + 1) % PLACES;
+	}
+}
+
 static bool fails(enum class class)
 {
-	void *frames[24];
-	int error;
+	void *frames[FRAMES];
+	int count = 0;
 
 	if (!control || !(atomic_load_explicit(&control->classes, memory_order_relaxed) & class))
 		return false;
+	if (control->place != PLACE_ANY) {
+		int64_t place;
+
+		count = backtrace(frames, FRAMES);
+		place = place_of(frames, count);
+		if (control->place == PLACE_NOTE)
+			note_place(place);
+		if (control->place != place)
+			return false;
+	}
 	if (atomic_fetch_sub(&control->left, 1) != 1)
 		return false;
 	atomic_fetch_add(&control->hits, 1);
-	error = (int)control->error;
-	if (trace)
-		backtrace_symbols_fd(frames, backtrace(frames, 24), 2);
-	errno = error;
+	if (!count)
+		count = backtrace(frames, FRAMES);
+	backtrace_symbols_fd(frames, count, 2);
+	errno = (int)control->error;
 	return true;
 }
 
@@ -175,6 +234,12 @@ INJECT(ATTR, -1, int, fsetxattr,
 INJECT(ATTR, -1, ssize_t, fgetxattr, (int fd, const char *name, void *value, size_t size),
        (fd, name, value, size))
 INJECT(ATTR, -1, int, fremovexattr, (int fd, const char *name), (fd, name))
+
+INJECT(NET, -1, int, connect, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size))
+INJECT(NET, -1, ssize_t, send, (int fd, const void *from, size_t length, int flags),
+       (fd, from, length, flags))
+INJECT(NET, -1, ssize_t, recv, (int fd, void *to, size_t length, int flags),
+       (fd, to, length, flags))
 
 /* The mode is passed on whether there is one or not: nobody looks at it without O_CREAT. */
 #define INJECT_OPEN(name, parameters, last, arguments)                                             \
