@@ -1,4 +1,5 @@
-"""Random calls against a model: bytes through handles of every kind, names from several threads.
+"""Random calls against a model: bytes through handles of every kind, also while blocks go and come
+underneath, names from several threads.
 
 The seed is printed when a test fails; MEDIAFS_TEST_SEED repeats it.
 """
@@ -6,24 +7,25 @@ import mmap
 import os
 import random
 import stat
+import subprocess
 import threading
 import time
 
 import pytest
 
-from lib import fsck, run
+from lib import BLOCK, MEDIAFS, fsck, run
 from posix_calls import KEEP_SIZE, PUNCH, ZERO, attempt, fallocate
 
 SEED = int(os.environ.get("MEDIAFS_TEST_SEED", str(time.time_ns() % 1_000_000)))
-FILE_MAX = 12 << 20  # three blocks
 PAGE = 4096
 
 
 class Bytes:
     """A file on the mount, and what it must hold."""
 
-    def __init__(self, path, chance):
+    def __init__(self, path, chance, blocks=3):
         self.path, self.chance, self.model = path, chance, bytearray()
+        self.max = blocks * BLOCK
         self.handles = {}
         self.handles["both"] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self.trace = []
@@ -45,9 +47,9 @@ class Bytes:
                 os.close(self.handles.pop(name))
 
     def place(self):
-        return self.chance.choice([self.chance.randrange(FILE_MAX),
+        return self.chance.choice([self.chance.randrange(self.max),
                                    self.chance.randrange(len(self.model) + 1),
-                                   self.chance.randrange(FILE_MAX) // PAGE * PAGE])
+                                   self.chance.randrange(self.max) // PAGE * PAGE])
 
     def length(self):
         return self.chance.choice([self.chance.randrange(1, 100), self.chance.randrange(1, 70_000),
@@ -151,11 +153,14 @@ class Bytes:
             self.write, self.write, self.write_in_order, self.append, self.read, self.read,
             self.truncate, self.cut_by_name, self.allocate, self.mapping, self.copy, self.direct,
             self.sync, self.all_closed])
+        self.act(action)
+
+    def act(self, action):
         self.trace.append(action.__name__)
         action()
-        if len(self.model) > FILE_MAX:
-            os.truncate(self.path, FILE_MAX)
-            del self.model[FILE_MAX:]
+        if len(self.model) > self.max:
+            os.truncate(self.path, self.max)
+            del self.model[self.max:]
 
     def check(self):
         assert os.stat(self.path).st_size == len(self.model), self.trace[-10:]
@@ -184,6 +189,65 @@ def test_bytes(plain, number):
     plain.mount()
     file.check()
     assert plain.state(name) == "verified"
+
+
+class AwayBytes(Bytes):
+    """The same, while the blocks of the file go and come back."""
+
+    def __init__(self, site, name, chance):
+        super().__init__(site.mnt / name, chance, 5)
+        self.site, self.name, self.went, self.fetches = site, name, 0, []
+
+    def fetch(self):
+        """Beside what the handles do next; a file that is written meanwhile may refuse."""
+        self.fetches.append(subprocess.Popen(
+            [MEDIAFS, "fetch", self.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def evict(self):
+        self.close()
+        for fetch in self.fetches:
+            fetch.wait()
+        self.fetches = []
+        self.site.wait(self.name)
+        self.site.cmd("evict", self.path)
+        handle = os.open(self.path, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)  # else the kernel answers
+        os.close(handle)
+        self.went += self.site.state(self.name) == "evicted"
+        self.chance.choice([self.check, self.read, self.write, self.mapping])()
+
+    def step(self):
+        kind = self.chance.random()
+        if kind < 0.1:
+            self.act(self.evict)
+        elif kind < 0.2:
+            self.act(self.fetch)
+        else:
+            super().step()
+
+
+def test_bytes_that_go_and_come(cart):
+    """fsx's way: whatever is written, cut, mapped and read, some of the file lies in the tier."""
+    print("seed", SEED)
+    file = AwayBytes(cart, "file", random.Random(SEED))
+    try:
+        for count in range(150):
+            file.step()
+            if count % 25 == 0:
+                file.check()
+        os.truncate(file.path, file.max)
+        file.grow(file.max)
+        file.evict()
+        assert file.went  # the last time, if never before
+        file.check()
+    finally:
+        file.close()
+        for fetch in file.fetches:
+            fetch.wait()
+    cart.wait("file")
+    cart.umount()
+    done = fsck("--full", cart.store)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def act(top, chance, count):
