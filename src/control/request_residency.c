@@ -20,9 +20,27 @@ static const char *const verbs[] = {
 
 struct work {
 	struct request *request;
+	enum residency_verb verb;
 	uint64_t files, bytes, failed;
 	int first_error;
 };
+
+/* What is not simply an error: it says what a person can do about it (volume/hydrate.h). */
+static const char *reason(const struct work *work, int error)
+{
+	if (work->verb != RESIDENCY_EVICT)
+		return error_text(error);
+	switch (error) {
+	case -EBUSY:
+		return "in use, it stays here";
+	case -EPERM:
+		return "pinned, not stored yet or damaged: it stays here";
+	case -ENOTRECOVERABLE:
+		return "not enough good copies elsewhere, it stays here";
+	default:
+		return error_text(error);
+	}
+}
 
 static int on_file(void *arg, const char *path, uint64_t bytes, int error)
 {
@@ -39,7 +57,7 @@ static int on_file(void *arg, const char *path, uint64_t bytes, int error)
 	return request_emit(
 		work->request, "progress",
 		json_pack("{s:o,s:I,s:o,s:o}", "path", json_path(path), "bytes", (json_int_t)bytes,
-			  "error", error < 0 ? json_string(error_text(error)) : json_null(),
+			  "error", error < 0 ? json_string(reason(work, error)) : json_null(),
 			  "errno", error < 0 ? json_string(errno_name(error)) : json_null()));
 }
 
@@ -81,6 +99,7 @@ int request_residency(struct request *request)
 
 	if (find_verb(name, &verb) < 0)
 		return request_fail(request, -EINVAL, "the verb is evict, fetch, pin or unpin");
+	work.verb = verb;
 	r = find_node(request, &path, &node);
 	if (r < 0)
 		return r;
