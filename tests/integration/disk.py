@@ -25,9 +25,11 @@ def make_image(path, kind):
     run(f"mkfs.{kind}", "-q", path)
 
 
-def mount_image(image, point):
+def mount_image(image, point, kind):
+    """An image or a device. A copy of an XFS may come while another mount namespace has not let the
+    first one go yet, and has its UUID."""
     point.mkdir(exist_ok=True)
-    run("mount", "-o", "loop", image, point)
+    run("mount", "-o", "loop,nouuid" if kind == "xfs" else "loop", image, point)
 
 
 def unmount(point):
@@ -51,7 +53,7 @@ class Disk:
         self.mount(self.image)
 
     def mount(self, image):
-        mount_image(image, self.point)
+        mount_image(image, self.point, self.kind)
         self.mounted = True
 
     def unmount(self):
@@ -95,7 +97,7 @@ class Snapshot(Disk):
         with open(outer_image, "wb") as out:
             out.truncate(OUTER_BYTES)
         run("mkfs.xfs", "-q", outer_image)
-        mount_image(outer_image, self.outer)
+        mount_image(outer_image, self.outer, "xfs")
         self.image = self.outer / "disk.img"
         self.cuts = []
         super().start()
