@@ -6,9 +6,9 @@ import threading
 
 
 class Gate:
-    """A TCP relay on a port of its own."""
+    """A TCP relay on a port of its own, or behind a socket that listens elsewhere."""
 
-    def __init__(self, target_port, certificate=None):
+    def __init__(self, target_port, certificate=None, listener=None):
         self.target = ("127.0.0.1", target_port)
         self.lock = threading.Condition()
         self.is_open = True
@@ -25,7 +25,7 @@ class Gate:
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listener or socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.ended = False
         threading.Thread(target=self.accept, daemon=True).start()
