@@ -1,5 +1,7 @@
 """POSIX cases: opening, reading, writing, mapping, locking."""
+import ctypes
 import fcntl
+import gc
 import mmap
 import os
 
@@ -213,6 +215,81 @@ def vectors_and_odd_offsets(top):
     found += [os.preadv(handle, buffers, 3), bytes(buffers[0]), bytes(buffers[1])]
     os.close(handle)
     return found
+
+
+@case
+def bytes_behind_the_end_of_a_mapping(top):
+    """The page of the end can be written past it: what is there never becomes part of the file."""
+    write(top / "file", b"." * 5000)
+    handle = os.open(top / "file", os.O_RDWR)
+    with mmap.mmap(handle, 5000) as view:
+        first = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        ctypes.memset(first + 4000, ord("a"), 4000)
+        gc.collect()
+        view.flush()  # else FUSE's kernel takes them for bytes when the file grows
+        os.ftruncate(handle, 8000)
+        found = [os.pread(handle, 8000, 0)]
+        ctypes.memset(first + 8000, ord("b"), 100)
+        view.flush()
+        os.pwrite(handle, b"end", 9000)
+        found.append(os.pread(handle, 9000, 0))
+        ctypes.memset(first, ord("c"), 8192)
+        os.ftruncate(handle, 100)
+        os.ftruncate(handle, 8192)
+        found.append(os.pread(handle, 9000, 0))
+    os.close(handle)
+    return found, read(top / "file")
+
+
+@case
+def flags_of_a_handle_that_is_open(top):
+    write(top / "file", b"0123456789")
+    handle = os.open(top / "file", os.O_RDWR)
+    fcntl.fcntl(handle, fcntl.F_SETFL, os.O_APPEND)
+    found = [os.write(handle, b"appended"), os.lseek(handle, 0, os.SEEK_CUR),
+             os.pwrite(handle, b"so is this", 0)]
+    fcntl.fcntl(handle, fcntl.F_SETFL, 0)
+    found += [os.pwrite(handle, b"not", 0), os.write(handle, b"here")]
+    with mmap.mmap(-1, 8192) as block:
+        block[:] = b"d" * 8192
+        fcntl.fcntl(handle, fcntl.F_SETFL, os.O_DIRECT)
+        found.append(os.pwrite(handle, block, 4096))
+        fcntl.fcntl(handle, fcntl.F_SETFL, os.O_DIRECT | os.O_APPEND)
+        found.append(os.pwrite(handle, block, 0))
+    fcntl.fcntl(handle, fcntl.F_SETFL, 0)
+    found.append(os.pread(handle, 100, 4090))
+    os.close(handle)
+    return found, read(top / "file")
+
+
+@case
+def flags_of_one_write(top):
+    handle = os.open(top / "file", os.O_RDWR | os.O_CREAT, 0o644)
+    found = [os.pwritev(handle, [b"first", b"second"], 3, os.RWF_DSYNC),
+             os.pwritev(handle, [b"third"], 5, os.RWF_SYNC),
+             os.pwritev(handle, [b"at the end"], 0, os.RWF_APPEND),
+             attempt(os.pwritev, handle, [b"x"], 0, 1 << 20), os.pread(handle, 100, 0)]
+    os.close(handle)
+    return found
+
+
+@case
+def spliced(top):
+    write(top / "from", bytes(range(256)) * 1000)
+    source = os.open(top / "from", os.O_RDONLY)
+    target = os.open(top / "to", os.O_RDWR | os.O_CREAT, 0o644)
+    append = os.open(top / "to", os.O_WRONLY | os.O_APPEND)
+    out, into = os.pipe()
+    found = []
+    for offset in (0, 100, 255_990):
+        count = os.splice(source, into, 30_000, offset_src=offset)
+        found += [count, os.splice(out, target, count, offset_dst=2 * offset)]
+    os.write(into, b"rest")
+    found += [attempt(os.splice, out, append, 4), os.read(out, 10)]
+    found += [os.sendfile(target, source, 7, 20_000), os.sendfile(target, source, None, 9)]
+    for handle in (source, target, append, out, into):
+        os.close(handle)
+    return found, read(top / "to")
 
 
 @case
