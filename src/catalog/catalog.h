@@ -60,10 +60,10 @@ int catalog_error(struct catalog *catalog); /* why nothing can be written now, 0
 int catalog_refuses(struct catalog *catalog);
 
 /*
- * What the disk has done cannot be kept from the catalog: whoever is about to change names there
- * has the memory for it beforehand. This thread's next two of catalog_put_node(),
- * catalog_put_name(), catalog_remove_name() and catalog_move_name() do not fail for want of memory.
- * -ENOMEM.
+ * What the disk has done cannot be kept from the catalog: whoever is about to change names there,
+ * or to cut a file, has the memory for it beforehand. This thread's next two of catalog_put_node(),
+ * catalog_put_name(), catalog_remove_name(), catalog_move_name() and catalog_begin_generation() do
+ * not fail for want of it. -ENOMEM.
  */
 int catalog_reserve(void);
 void catalog_unreserve(void);

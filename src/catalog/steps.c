@@ -115,9 +115,13 @@ static int apply_begin(struct db *db, struct step *step)
 
 int catalog_begin_generation(struct catalog *catalog, uint64_t id, uint64_t generation)
 {
-	struct life_step *life = new_step(apply_begin, id, generation, NULL);
+	struct life_step *life = step_new_reserved(sizeof(*life), apply_begin);
 
-	return life ? step_submit(catalog, &life->step, 0) : -ENOMEM;
+	if (!life)
+		return -ENOMEM;
+	life->id = id;
+	life->generation = generation;
+	return step_submit(catalog, &life->step, 0);
 }
 
 static int apply_received(struct db *db, struct step *step)

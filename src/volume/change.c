@@ -102,16 +102,11 @@ int live_begin_locked(struct live *live, int fd)
 	return was_verified ? -EAGAIN : 0;
 }
 
-int live_cut_locked(struct live *live, int fd)
+static int cut_locked(struct live *live, int fd)
 {
-	struct receipt *receipt;
+	struct receipt *receipt = receipt_new();
 	int r;
 
-	mutex_assert_held(&live->lock);
-	r = catalog_error(live->volume->catalog);
-	if (r < 0)
-		return r;
-	receipt = receipt_new();
 	if (!receipt)
 		return -ENOMEM;
 	if (ftruncate(fd, 0) < 0) {
@@ -129,6 +124,20 @@ int live_cut_locked(struct live *live, int fd)
 		if (r == 0)
 			r = removed;
 	}
+	return r;
+}
+
+int live_cut_locked(struct live *live, int fd)
+{
+	int r = catalog_error(live->volume->catalog);
+
+	mutex_assert_held(&live->lock);
+	if (r == 0)
+		r = catalog_reserve();
+	if (r < 0)
+		return r;
+	r = cut_locked(live, fd);
+	catalog_unreserve();
 	return r;
 }
 

@@ -74,6 +74,13 @@ class Work:
             data = (self.top / "clip.mov").read_bytes()
             assert data == self.kept.get("clip.mov", data), "wrong bytes were read"
 
+    def save(self):
+        """As editors do: cut to nothing, and written anew."""
+        self.kept.pop("b.txt", None)
+        data = pattern(2000, self.number)
+        if attempt(write, self.top / "b.txt", data):
+            self.kept["b.txt"] = data
+
     def all(self):
         if not attempt(os.mkdir, self.top):
             attempt(os.mkdir, self.top)  # its own turn to fail is over
@@ -81,6 +88,7 @@ class Work:
         self.small()
         self.settle(self.clip_bytes / (9 << 20))
         self.fetch()
+        self.save()
 
     def check(self, copies):
         """copies(folder) gives what lies in the tier, by its name."""
@@ -139,11 +147,32 @@ SETTINGS = {"transfer.retry_max": "100ms", "transfer.hydrate_timeout": "500ms",
             "space.evict_above": "0%"}
 
 
+def copies_in(tier):
+    return lambda folder, suffix: [path.read_bytes()
+                                   for path in tier.glob(f"{folder}**/*{suffix}")]
+
+
 @pytest.mark.parametrize("kind", list(CLASSES))
 def test_the_daemon(sites, tier, nth, kind):
-    def copies(folder, suffix):
-        return [path.read_bytes() for path in tier.glob(f"{folder}**/*{suffix}")]
-    run_rounds(sites("cart", tier=tier, settings=SETTINGS), nth, kind, copies, CLIP_BYTES)
+    run_rounds(sites("cart", tier=tier, settings=SETTINGS), nth, kind, copies_in(tier), CLIP_BYTES)
+
+
+def test_what_was_cut_is_not_stored_any_more(sites, tier, nth):
+    site = sites("cart", tier=tier, settings=SETTINGS)
+    site.environment = nth.environment
+    site.mount(env=nth.environment)
+    rounds = Rounds(site, nth, "alloc")
+
+    def stored(count):
+        work = Work(site, count)
+        work.top.mkdir()
+        work.small()
+        assert work.settle(PATIENCE)
+        return work
+    for count, place in enumerate(nth.places("alloc", stored(0).save)):
+        work = stored(count + 1)
+        rounds.one((1, place), work.save, lambda work=work: work.settle_and_check(copies_in(tier)))
+    assert rounds.reached and not rounds.found
 
 
 def change_names(top):
