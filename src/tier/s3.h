@@ -13,6 +13,9 @@
 
 #define S3_POOL_MAX 32u
 
+/* An object of less is sent in one piece. */
+#define S3_PART_MIN_BYTES (16u << 20)
+
 /* Longest key of an object, with the prefix. Source: Amazon S3 User Guide, "Naming objects". */
 #define S3_KEY_MAX 1024u
 

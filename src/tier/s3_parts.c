@@ -20,8 +20,6 @@
 /* A server puts parts together for minutes, and may be silent meanwhile. */
 #define COMPLETE_HANG_S 300u
 
-#define PART_MIN_BYTES (16u << 20)
-
 /* Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits": 10 000 parts. */
 #define PARTS_WANTED 9500u
 
@@ -30,7 +28,7 @@ uint64_t s3_part_bytes(uint64_t size)
 	uint64_t bytes = (size + PARTS_WANTED - 1) / PARTS_WANTED;
 
 	bytes = (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
-	return bytes > PART_MIN_BYTES ? bytes : PART_MIN_BYTES;
+	return bytes > S3_PART_MIN_BYTES ? bytes : S3_PART_MIN_BYTES;
 }
 
 static void parts_fini(struct s3_parts *parts)

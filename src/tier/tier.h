@@ -57,6 +57,14 @@ typedef int (*survey_fn)(void *arg, const char *what, enum survey_result result,
 
 struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	const char *scheme; /* "file", "s3" */
+
+	/*
+	 * So many puts at one time, 1 or more. An object below @small_bytes goes beside any other;
+	 * of two larger ones each would only slow the other down.
+	 */
+	unsigned side_by_side;
+	uint64_t small_bytes;
+
 	int (*open)(const char *url, struct tier **ret_tier);
 	void (*close)(struct tier *tier);
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * What the parts of transfer/ share: one lane for each tier, with its thread.
+ * What the parts of transfer/ share: one lane for each tier, with its thread and its senders.
  */
 #include "store/residency.h"
 #include "transfer/rules.h"
@@ -19,16 +19,44 @@
 #define POISON_PAUSE_NS (15 * 60 * NS_PER_SEC)
 #define POISON_PAUSE_MAX_NS (6 * 3600 * NS_PER_SEC)
 
+enum sender_state { SENDER_IDLE, SENDER_BUSY, SENDER_DONE };
+
+/* One file on its way to a tier. */
+struct sender {
+	/* Constant after senders_start(). */
+	struct lane *lane;
+	struct thread thread;
+
+	/* Of the sender while it is busy, else of the lane's thread. */
+	struct queue_row row;
+	int result;
+
+	/* Of the lane's thread. */
+	uint64_t content; /* contents.id of what it was given, 0 not known */
+	bool is_trial;    /* sent to see whether a tier that took nothing takes something now */
+	bool is_first;    /* it was the row's turn */
+
+	/* Guarded by transfer->lock. */
+	struct cond given; /* a row, or the end */
+	enum sender_state state;
+	char path[512]; /* of what is being sent, "" nothing */
+	uint64_t path_bytes, path_done;
+};
+
 struct lane {
 	/* Constant after transfer_new(). */
 	struct transfer_tier tier; /* first: transfer_tier() hands it out */
 	struct transfer *transfer;
 	struct thread thread;
+	struct sender *senders; /* owned */
+	unsigned sender_count;
+	bool has_threads; /* else the lane's own thread sends */
+
+	_Atomic bool shares_disk; /* with the store: it steps aside for what arrives there */
 
 	/* Only the lane's own thread (or the test that plays it). */
 	bool known;          /* its identity is in the catalog, and expected */
 	bool claimed;        /* seen to be ours since the start */
-	bool shares_disk;    /* with the store: it steps aside for what arrives there */
 	bool dirty;          /* the queue was changed through the catalog's queue of writes */
 	int64_t back_off_ns; /* the last pause, 0 after success */
 
@@ -38,8 +66,6 @@ struct lane {
 	int64_t next_try_ns;     /* of transfer_now_ns(); meaningful while condition is set */
 	int64_t aside_ns;        /* monotonic: when it last stepped aside */
 	char why[TIER_WHY_SIZE]; /* what the tier says of condition, "" nothing */
-	char path[512];
-	uint64_t path_bytes, path_done;
 };
 
 struct transfer {
@@ -113,9 +139,26 @@ int lane_claim(struct lane *lane);
 /* The lane of tiers.id @tier, or NULL: no longer in the settings. */
 struct lane *lane_of(struct transfer *transfer, uint32_t tier);
 
-/* Send one row of the queue. Everything it leads to is done when it returns: 0, or the tier's
- * error, or -ECANCELED. */
-int lane_send(struct lane *lane, const struct queue_row *row);
+/* Senders: the lane's thread decides what each of them gets. -ENOMEM and what a thread lacks. */
+int senders_make(struct lane *lane);
+int senders_start(struct lane *lane);
+void senders_stop_locked(struct lane *lane);
+void senders_free(struct lane *lane); /* joins */
+bool senders_busy(const struct lane *lane);
+
+/* One has ended with its row. */
+bool senders_have_news_locked(const struct lane *lane);
+
+/* Who can send @row now; NULL: it waits for what is on its way. */
+struct sender *sender_for(struct lane *lane, const struct queue_row *row);
+void sender_give(struct sender *sender, const struct queue_row *row);
+
+/* One that has ended, idle from now on; NULL none. */
+struct sender *sender_done(struct lane *lane);
+
+/* Send its row. Everything it leads to is done when it returns: 0, or the tier's error, or
+ * -ECANCELED. */
+int sender_send(struct sender *sender);
 
 /*
  * Queue every verified file that no rule keeps here, and for a tier that is new every stored one
@@ -162,7 +205,7 @@ int transfer_open_file(struct transfer *transfer, uint64_t id, char **ret_path, 
 
 /* What is read for sending, block by block, each one checked against the map. */
 struct source {
-	struct lane *lane;
+	struct sender *sender;
 	const struct queue_row *row;
 	const struct content_row *content;
 	const char *path;
@@ -174,8 +217,8 @@ struct source {
 	uint64_t held;
 };
 
-int source_init(struct source *source, struct lane *lane, const struct queue_row *row,
-		const struct content_row *content, const char *path, int fd);
+int source_init(struct source *source, struct sender *sender, const struct content_row *content,
+		const char *path, int fd);
 void source_fini(struct source *source);
 
 /* As tier_source. */

@@ -12,8 +12,8 @@
 /* The first pause after the tier failed; doubled each time, up to retry_max. */
 #define BACK_OFF_NS NS_PER_SEC
 
-/* Rows looked at when the tier is nearly full: one that fits may go. */
-#define PICK_ROWS 16
+/* Rows looked at: one that fits a tier that is nearly full may go, or beside what is on its way. */
+#define PICK_ROWS 32
 
 /* What a directory needs beside the bytes of a file. */
 #define SPACE_MARGIN (1u << 20)
@@ -23,6 +23,9 @@
 
 /* How long to do nothing when nobody knows better: a wake ends it. */
 #define IDLE_NS (3600 * NS_PER_SEC)
+
+/* While something is on its way: rows may have become due. Its end ends the wait. */
+#define BUSY_NS (1 * NS_PER_SEC)
 
 /* While the catalog cannot be written (nothing that is sent could be recorded) or read. */
 #define CATALOG_NS (1 * NS_PER_SEC)
@@ -245,11 +248,15 @@ static bool fits(struct lane *lane, uint64_t size)
 	return free_bytes > SPACE_MARGIN && size <= free_bytes - SPACE_MARGIN;
 }
 
-/* 1 with the row to send and *ret_first, whether it is the one whose turn it is; 0 none. */
-static int pick(struct lane *lane, struct queue_row *ret_row, bool *ret_first)
+/*
+ * 1 a row was given to a sender; 0 none is due, or all that are wait for what is on its way.
+ * @condition: of the tier, 0 none.
+ */
+static int give_next(struct lane *lane, int condition)
 {
 	struct catalog *catalog = lane->transfer->catalog;
 	struct queue_row rows[PICK_ROWS];
+	bool waits = false;
 	int count;
 
 	if (lane->dirty) {
@@ -262,13 +269,20 @@ static int pick(struct lane *lane, struct queue_row *ret_row, bool *ret_first)
 	count = catalog_queue_next(catalog, lane->tier.id, transfer_now_ns(lane->transfer), rows,
 				   PICK_ROWS);
 	for (int i = 0; i < count; i++) {
+		struct sender *sender = sender_for(lane, &rows[i]);
+
+		if (!sender) {
+			waits = true;
+			continue;
+		}
 		if (!fits(lane, rows[i].size))
 			continue;
-		*ret_row = rows[i];
-		*ret_first = i == 0;
+		sender->is_trial = condition != 0;
+		sender->is_first = i == 0;
+		sender_give(sender, &rows[i]);
 		return 1;
 	}
-	return count > 0 ? -ENOSPC : count;
+	return count > 0 && !waits ? -ENOSPC : count < 0 ? count : 0;
 }
 
 /* What other threads told since the last step. */
@@ -316,34 +330,37 @@ static void requeue(struct lane *lane, bool hasten)
 	transfer_nudge(transfer);
 }
 
-static int send_next(struct lane *lane, int condition, int64_t *ret_until_ns)
+/* *ret_until_ns stays 0 after a row was given. */
+static int hand_out(struct lane *lane, int condition, int64_t *ret_until_ns)
 {
-	struct queue_row row;
-	bool first;
-	int r;
+	bool busy = senders_busy(lane);
+	int64_t now_ns;
+	int r = 0;
 
-	r = pick(lane, &row, &first);
-	if (r < 0)
-		return r;
-	if (r == 0) {
-		r = catalog_queue_due(lane->transfer->catalog, lane->tier.id, ret_until_ns);
-		if (r == 0 && *ret_until_ns > transfer_now_ns(lane->transfer) + IDLE_NS)
-			*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
-		return r;
-	}
-	r = lane_send(lane, &row);
-	lane->dirty = true;
-	if (r < 0)
-		return r;
-	if (condition && first)
-		lane_set_condition(lane, 0);
-	*ret_until_ns = 0;
+	/* A tier that takes nothing is tried with one file. */
+	if (!condition || !busy)
+		r = give_next(lane, condition);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	now_ns = transfer_now_ns(lane->transfer);
+	*ret_until_ns = now_ns + BUSY_NS;
+	if (busy)
+		return 0;
+	r = catalog_queue_due(lane->transfer->catalog, lane->tier.id, ret_until_ns);
+	if (r == 0 && *ret_until_ns > now_ns + IDLE_NS)
+		*ret_until_ns = now_ns + IDLE_NS;
 	return r;
 }
 
 static bool only_a_file_can_show(int condition)
 {
 	return condition == -ENOSPC || condition == -EDQUOT || condition == -EROFS;
+}
+
+static int condition_of(struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	return lane->condition;
 }
 
 /* What sending led to: the tier is said to be away only when it is the tier. */
@@ -356,6 +373,26 @@ static void judge_failure(struct lane *lane, int error)
 	else
 		log_warning_errno(error, "tier %s: nothing can be sent just now",
 				  lane->tier.tier->name);
+}
+
+/* What those that have ended led to: 0, or the last error. */
+static int settle(struct lane *lane)
+{
+	struct sender *sender;
+	int r = 0;
+
+	while ((sender = sender_done(lane)) != NULL) {
+		lane->dirty = true;
+		if (sender->result == 0 && sender->is_trial && sender->is_first)
+			lane_set_condition(lane, 0);
+		if (sender->result < 0)
+			r = sender->result;
+		/* What fell with the same stroke lengthens no pause. */
+		if (sender->result < 0 &&
+		    (sender->is_trial || sender->result != condition_of(lane)))
+			judge_failure(lane, sender->result);
+	}
+	return r;
 }
 
 /* After a failure: when to go on. */
@@ -377,43 +414,64 @@ static void put_off(struct lane *lane, const struct look *look)
 	transfer->hasten |= look->hasten;
 }
 
-enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
+/* The tier is there, and ours; sets what of @look changes by that. */
+static int look_at_tier(struct lane *lane, struct look *look)
 {
-	struct look look = look_around(lane);
 	int r = 0;
 
-	*ret_until_ns = transfer_now_ns(lane->transfer) + CATALOG_NS;
+	if (!lane->claimed || look->condition) {
+		r = lane_claim(lane);
+		if (r < 0 && r != -ECANCELED && catalog_error(lane->transfer->catalog) == 0)
+			lane_set_condition(lane, r);
+	}
+	/* It answers; whether it has room again only a file can show. */
+	if (r == 0 && look->condition && !only_a_file_can_show(look->condition)) {
+		lane_set_condition(lane, 0);
+		look->condition = 0;
+	}
+	return r;
+}
+
+static enum lane_next sleep_after(struct lane *lane, int error, int64_t *ret_until_ns)
+{
+	if (error != -ECANCELED)
+		*ret_until_ns = rest_until_ns(lane);
+	return LANE_SLEEP;
+}
+
+enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
+{
+	int64_t now_ns = transfer_now_ns(lane->transfer);
+	int r = settle(lane);
+	struct look look;
+
+	*ret_until_ns = now_ns + IDLE_NS;
+	if (r < 0)
+		return sleep_after(lane, r, ret_until_ns);
+	look = look_around(lane);
 	if (catalog_error(lane->transfer->catalog) < 0) {
+		*ret_until_ns = now_ns + CATALOG_NS;
 		put_off(lane, &look);
 		return LANE_SLEEP;
 	}
-	*ret_until_ns = transfer_now_ns(lane->transfer) + IDLE_NS;
 	if (look.requeue)
 		requeue(lane, look.hasten);
 	if (look.condition && transfer_now_ns(lane->transfer) < look.next_try_ns) {
 		*ret_until_ns = look.next_try_ns;
 		return LANE_SLEEP;
 	}
-	if (!lane->claimed || look.condition) {
-		r = lane_claim(lane);
-		if (r < 0 && r != -ECANCELED && catalog_error(lane->transfer->catalog) == 0)
-			lane_set_condition(lane, r);
-	}
-	/* It answers; whether it has room again only a file can show. */
-	if (r == 0 && look.condition && !only_a_file_can_show(look.condition)) {
-		lane_set_condition(lane, 0);
-		look.condition = 0;
-	}
+	r = look_at_tier(lane, &look);
 	if (r == 0 && look.paused)
 		return LANE_SLEEP;
 	if (r == 0) {
-		r = send_next(lane, look.condition, ret_until_ns);
+		*ret_until_ns = 0;
+		r = hand_out(lane, look.condition, ret_until_ns);
 		if (r < 0)
 			judge_failure(lane, r);
 	}
 	if (r == 0)
-		return *ret_until_ns ? LANE_SLEEP : LANE_AGAIN;
-	if (r != -ECANCELED)
-		*ret_until_ns = rest_until_ns(lane);
-	return LANE_SLEEP;
+		r = settle(lane);
+	if (r < 0)
+		return sleep_after(lane, r, ret_until_ns);
+	return *ret_until_ns ? LANE_SLEEP : LANE_AGAIN;
 }

@@ -56,14 +56,14 @@ int transfer_open_file(struct transfer *transfer, uint64_t id, char **ret_path, 
 	return r < 0 ? r : open_once(transfer, id, ret_path, ret_fd);
 }
 
-int source_init(struct source *source, struct lane *lane, const struct queue_row *row,
-		const struct content_row *content, const char *path, int fd)
+int source_init(struct source *source, struct sender *sender, const struct content_row *content,
+		const char *path, int fd)
 {
 	int r;
 
 	memset(source, 0, sizeof(*source));
-	source->lane = lane;
-	source->row = row;
+	source->sender = sender;
+	source->row = &sender->row;
 	source->content = content;
 	source->path = path;
 	source->fd = fd;
@@ -101,7 +101,7 @@ void source_fini(struct source *source)
  */
 static int judge_mismatch(struct source *source, uint64_t index)
 {
-	struct transfer *transfer = source->lane->transfer;
+	struct transfer *transfer = source->sender->lane->transfer;
 	struct node_row node;
 	int r;
 
@@ -125,8 +125,8 @@ static int read_block(struct source *source, uint64_t index, uint8_t *buffer, si
 
 	/* What is not here is in another tier; it comes checked. */
 	if (source->residency && !residency_has(source->residency, index))
-		return transfer_fetch(source->lane->transfer, content, index * BLOCK_BYTES, buffer,
-				      length, 0);
+		return transfer_fetch(source->sender->lane->transfer, content, index * BLOCK_BYTES,
+				      buffer, length, 0);
 	r = read_at(source->fd, buffer, length, (off_t)(index * BLOCK_BYTES));
 	if (r == -ENODATA)
 		return judge_mismatch(source, index);
@@ -192,14 +192,14 @@ int source_read(void *arg, uint64_t offset, void *buffer, size_t length)
 /* One for each content on its way to each tier; gone when it is stored. */
 static void note_key(const struct source *source, char *key, size_t size)
 {
-	(void)snprintf(key, size, "upload.%" PRIu32 ".%" PRIu64, source->lane->tier.id,
+	(void)snprintf(key, size, "upload.%" PRIu32 ".%" PRIu64, source->sender->lane->tier.id,
 		       source->content->id);
 }
 
 int source_note(void *arg, const char *text)
 {
 	const struct source *source = arg;
-	struct catalog *catalog = source->lane->transfer->catalog;
+	struct catalog *catalog = source->sender->lane->transfer->catalog;
 	char key[64];
 	int r;
 
@@ -216,13 +216,13 @@ int source_recall(void *arg, char **ret_text)
 	char key[64];
 
 	note_key(source, key, sizeof(key));
-	return catalog_get_meta(source->lane->transfer->catalog, key, ret_text);
+	return catalog_get_meta(source->sender->lane->transfer->catalog, key, ret_text);
 }
 
 int source_pace(void *arg, uint64_t bytes)
 {
 	struct source *source = arg;
-	struct lane *lane = source->lane;
+	struct lane *lane = source->sender->lane;
 	struct transfer *transfer = lane->transfer;
 	int r;
 
@@ -234,6 +234,6 @@ int source_pace(void *arg, uint64_t bytes)
 	}
 	meter_add(&transfer->meter, bytes);
 	scoped_lock(&transfer->lock);
-	lane->path_done += bytes;
+	source->sender->path_done += bytes;
 	return 0;
 }

@@ -53,6 +53,9 @@ static int open_lane(struct transfer *transfer, const struct settings_tier *tier
 		return r;
 	}
 	tier_set_owner(lane->tier.tier, transfer->store->site_uuid);
+	r = senders_make(lane);
+	if (r < 0)
+		return r;
 	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
 	if (r == 0)
 		r = lane_expect(lane);
@@ -112,7 +115,7 @@ static void wait_until(struct lane *lane, int64_t until_ns)
 	scoped_lock(&transfer->lock);
 	if (lane == transfer->lanes && wait > transfer->requeue_ns - monotonic_ns())
 		wait = transfer->requeue_ns - monotonic_ns();
-	if (!transfer->stopping && transfer->wakes == lane->seen)
+	if (!transfer->stopping && transfer->wakes == lane->seen && !senders_have_news_locked(lane))
 		(void)cond_wait_until(&transfer->changed, &transfer->lock, monotonic_ns() + wait);
 }
 
@@ -134,9 +137,13 @@ int transfer_start(struct transfer *transfer)
 	/* With no tier left nobody else looks at what was queued for one. */
 	if (transfer->lane_count == 0)
 		r = transfer_resume(transfer);
-	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++)
-		r = thread_start(&transfer->lanes[i].thread, "upload", lane_body,
-				 &transfer->lanes[i]);
+	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		r = senders_start(lane);
+		if (r == 0)
+			r = thread_start(&lane->thread, "upload", lane_body, lane);
+	}
 	return r;
 }
 
@@ -145,6 +152,8 @@ void transfer_stop(struct transfer *transfer)
 	mutex_lock(&transfer->lock);
 	transfer->stopping = true;
 	cond_broadcast(&transfer->changed);
+	for (size_t i = 0; i < transfer->lane_count; i++)
+		senders_stop_locked(&transfer->lanes[i]);
 	mutex_unlock(&transfer->lock);
 	bucket_stop(&transfer->bucket);
 	bucket_stop(&transfer->urgent);
@@ -160,6 +169,7 @@ void transfer_free(struct transfer *transfer)
 	transfer_stop(transfer);
 	for (size_t i = 0; i < transfer->lane_count; i++) {
 		thread_join(&transfer->lanes[i].thread);
+		senders_free(&transfer->lanes[i]);
 		tier_close(transfer->lanes[i].tier.tier);
 	}
 	free(transfer->lanes);
@@ -297,6 +307,26 @@ void transfer_event(struct transfer *transfer, const char *event, const char *pa
 	(void)catalog_add_event(transfer->catalog, &row);
 }
 
+/* Of all that is on its way the largest is shown. True: something of @lane is. */
+static bool show_largest(const struct lane *lane, struct transfer_status *status)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < lane->sender_count; i++) {
+		const struct sender *sender = &lane->senders[i];
+
+		if (!sender->path[0])
+			continue;
+		any = true;
+		if (status->path[0] && sender->path_bytes <= status->path_bytes)
+			continue;
+		memcpy(status->path, sender->path, sizeof(status->path));
+		status->path_bytes = sender->path_bytes;
+		status->path_done = sender->path_done;
+	}
+	return any;
+}
+
 void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_status)
 {
 	struct transfer_status status = {
@@ -311,12 +341,8 @@ void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_
 	for (size_t i = 0; i < transfer->lane_count; i++) {
 		const struct lane *lane = &transfer->lanes[i];
 
-		if (lane->path[0] && !status.path[0]) {
-			memcpy(status.path, lane->path, sizeof(status.path));
-			status.path_bytes = lane->path_bytes;
-			status.path_done = lane->path_done;
-		}
-		status.aside |= lane->path[0] && now_ns - lane->aside_ns < ASIDE_SHOWN_NS;
+		if (show_largest(lane, &status))
+			status.aside |= now_ns - lane->aside_ns < ASIDE_SHOWN_NS;
 		if (lane->condition && !status.tier_down) {
 			status.tier_down = true;
 			status.tier_error = lane->condition;

@@ -23,8 +23,9 @@
 
 /* One file on its way to one tier. */
 struct job {
-	struct lane *lane;
-	const struct queue_row *row;
+	struct sender *sender;
+	struct lane *lane;           /* the sender's */
+	const struct queue_row *row; /* the sender's */
 	struct node_row node;
 	struct content_row content;
 	char *path; /* owned */
@@ -351,12 +352,12 @@ static int try_later(struct job *job, int error)
 				   error, poison);
 }
 
-static void show(struct lane *lane, const struct job *job)
+static void show(struct sender *sender, const struct job *job)
 {
-	scoped_lock(&lane->transfer->lock);
-	(void)snprintf(lane->path, sizeof(lane->path), "%s", job ? job->path : "");
-	lane->path_bytes = job ? job->content.size : 0;
-	lane->path_done = 0;
+	scoped_lock(&sender->lane->transfer->lock);
+	(void)snprintf(sender->path, sizeof(sender->path), "%s", job ? job->path : "");
+	sender->path_bytes = job ? job->content.size : 0;
+	sender->path_done = 0;
 }
 
 static int send_bytes(struct job *job)
@@ -364,14 +365,14 @@ static int send_bytes(struct job *job)
 	struct source source;
 	int r;
 
-	r = source_init(&source, job->lane, job->row, &job->content, job->path, job->fd);
+	r = source_init(&source, job->sender, &job->content, job->path, job->fd);
 	if (r < 0)
 		return try_later(job, r);
-	show(job->lane, job);
+	show(job->sender, job);
 	if (job->node.state == FILE_QUEUED)
 		set_state(job, FILE_UPLOADING);
 	r = put(job, &source);
-	show(job->lane, NULL);
+	show(job->sender, NULL);
 	source_fini(&source);
 	if (r == 0)
 		return 0;
@@ -406,9 +407,14 @@ static int send_job(struct job *job)
 	return r > 0 ? 0 : send_bytes(job);
 }
 
-int lane_send(struct lane *lane, const struct queue_row *row)
+int sender_send(struct sender *sender)
 {
-	cleanup_with(job_fini) struct job job = { .lane = lane, .row = row, .fd = -1 };
+	cleanup_with(job_fini) struct job job = {
+		.sender = sender,
+		.lane = sender->lane,
+		.row = &sender->row,
+		.fd = -1,
+	};
 
 	return send_job(&job);
 }

@@ -18,6 +18,9 @@ class Gate:
         self.swallowed = 0
         self.shut_when_swallowed = False
         self.spoil_down = 0    # so many large pieces from the server get one bit flipped
+        self.stall = None      # what the first line of requests holds that go no further
+        self.stalled = 0       # such requests that wait now
+        self.stalled_most = 0
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
         self.links = set()
@@ -67,6 +70,7 @@ class Gate:
                     line = data.split(b"\r\n", 1)[0]
                     if self.watch and self.watch in line:
                         self.seen.append(line)
+                    self.wait_while_stalled(link, line)
                     if self.swallow and self.swallow in data:
                         self.swallow = None
                         self.swallowed += 1
@@ -80,6 +84,15 @@ class Gate:
                 server.sendall(data)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
+
+    def wait_while_stalled(self, link, line):
+        if not self.stall or self.stall not in line:
+            return
+        self.stalled += 1
+        self.stalled_most = max(self.stalled_most, self.stalled)
+        while self.stall and link in self.links:
+            self.lock.wait(0.1)
+        self.stalled -= 1
 
     def copy_down(self, link, state):
         client, server = link

@@ -16,6 +16,7 @@ from test_main_job import make_card
 MIB = 1 << 20
 PART = 16 * MIB
 PARALLEL = 4
+SIDE_BY_SIDE = 8
 
 
 class Bucket:
@@ -401,6 +402,43 @@ def test_a_small_file_is_one_request(bucket, gate, sites):
     (cart.mnt / "second.txt").write_bytes(b"22")
     cart.wait()
     assert [name for line in gate.seen for name in names if line.startswith(name)] == [b"PUT"]
+
+
+def test_small_files_go_side_by_side(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    gate.stall = gate.watch = b"/take"
+    for index in range(20):
+        (cart.mnt / f"take{index}.wav").write_bytes(pattern(1000 + index))
+    same = pattern(999)
+    for name in ("taken0.wav", "taken1.wav"):
+        (cart.mnt / name).write_bytes(same)
+    wait_for(lambda: gate.stalled == SIDE_BY_SIDE, "as many requests as may go at one time")
+    gate.stall = None
+    cart.wait()
+    assert gate.stalled_most == SIDE_BY_SIDE
+    media = bucket.media()
+    for index in range(20):
+        assert f"take{index}.wav" in media
+    assert len([name for name in media if name.startswith("taken")]) == 1, "one content, sent once"
+    puts = [line for line in gate.seen if line.startswith(b"PUT")]
+    assert len(puts) == 21, puts
+
+
+def test_a_small_file_does_not_wait_for_a_large_one(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    gate.stall = b"partNumber"
+    (cart.mnt / "clip.mov").write_bytes(pattern(PART + MIB))
+    wait_for(lambda: gate.stalled > 0, "the large one to be on its way")
+    (cart.mnt / "other.mov").write_bytes(pattern(PART + MIB, 2))
+    (cart.mnt / "sound.wav").write_bytes(pattern(MIB, 3))
+    wait_for(lambda: cart.state("sound.wav") == "stored", "the sound to be stored")
+    # Of two large ones each would only slow the other down.
+    assert (cart.state("clip.mov"), cart.state("other.mov")) == ("uploading", "queued")
+    moving = cart.status()["moving"]
+    assert moving["path"] == "clip.mov"
+    gate.stall = None
+    cart.wait()
+    assert set(bucket.media()) == {"clip.mov", "other.mov", "sound.wav"}
 
 
 def test_a_put_whose_answer_was_lost(bucket, gate, sites):

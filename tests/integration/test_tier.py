@@ -120,6 +120,20 @@ def test_pulled_out_in_the_middle(sites, disk):
     assert len(stored) == 5, "each file is told as stored once"
 
 
+def test_what_is_urgent_goes_beside_an_original(sites, tier):
+    site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
+    (site.mnt / "clip.mov").write_bytes(pattern(24 * MIB))
+    wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
+    (site.mnt / "other.mov").write_bytes(pattern(MIB, 1))
+    (site.mnt / "report.pdf").write_bytes(pattern(1000, 2))
+    wait_for(lambda: site.state("report.pdf") == "stored", "the report to be stored")
+    assert (site.state("clip.mov"), site.state("other.mov")) == ("uploading", "queued")
+    site.set("transfer.limit", "0")
+    site.wait()
+    for name in ("clip.mov", "other.mov", "report.pdf"):
+        assert (tier / name).read_bytes() == (site.tree / name).read_bytes()
+
+
 def test_what_was_left_half_written_goes_at_the_start(cart, tier):
     temps = tier / ".mediafs/v1/tmp"
     site = cart.status()["site_uuid"]

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who sends: the files that a lane has on their way side by side. */
+#include <stdlib.h>
+
+#include "transfer/internal.h"
+
+static const struct tier_backend *backend_of(const struct lane *lane)
+{
+	return lane->tier.tier->backend;
+}
+
+int senders_make(struct lane *lane)
+{
+	unsigned count = backend_of(lane)->side_by_side;
+
+	lane->senders = calloc(count, sizeof(*lane->senders));
+	if (!lane->senders)
+		return -ENOMEM;
+	lane->sender_count = count;
+	for (unsigned i = 0; i < count; i++) {
+		lane->senders[i].lane = lane;
+		cond_init(&lane->senders[i].given);
+	}
+	return 0;
+}
+
+/* Threads ------------------------------------------------------------------------------- */
+
+/* False: it is over. */
+static bool await_row(struct sender *sender)
+{
+	struct transfer *transfer = sender->lane->transfer;
+
+	scoped_lock(&transfer->lock);
+	while (sender->state != SENDER_BUSY && !transfer->stopping)
+		cond_wait(&sender->given, &transfer->lock);
+	return !transfer->stopping;
+}
+
+static void *sender_body(void *arg)
+{
+	struct sender *sender = arg;
+	struct transfer *transfer = sender->lane->transfer;
+
+	while (await_row(sender)) {
+		sender->result = sender_send(sender);
+		scoped_lock(&transfer->lock);
+		sender->state = SENDER_DONE;
+		cond_broadcast(&transfer->changed);
+	}
+	return NULL;
+}
+
+int senders_start(struct lane *lane)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < lane->sender_count; i++)
+		r = thread_start(&lane->senders[i].thread, "send", sender_body, &lane->senders[i]);
+	lane->has_threads = true;
+	return r;
+}
+
+void senders_stop_locked(struct lane *lane)
+{
+	for (unsigned i = 0; i < lane->sender_count; i++)
+		cond_signal(&lane->senders[i].given);
+}
+
+void senders_free(struct lane *lane)
+{
+	for (unsigned i = 0; i < lane->sender_count; i++) {
+		thread_join(&lane->senders[i].thread);
+		cond_fini(&lane->senders[i].given);
+	}
+	free(lane->senders);
+}
+
+/* What the lane gives to whom ----------------------------------------------------------- */
+
+bool senders_have_news_locked(const struct lane *lane)
+{
+	for (unsigned i = 0; i < lane->sender_count; i++)
+		if (lane->senders[i].state == SENDER_DONE)
+			return true;
+	return false;
+}
+
+bool senders_busy(const struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < lane->sender_count; i++)
+		if (lane->senders[i].state != SENDER_IDLE)
+			return true;
+	return false;
+}
+
+/*
+ * Small ones go beside anything: over a network each waits for answers most of its time. A large
+ * one takes all there is by itself, and only what is more urgent goes beside it.
+ */
+static bool goes_beside(const struct lane *lane, const struct queue_row *row,
+			const struct sender *other)
+{
+	uint64_t small = backend_of(lane)->small_bytes;
+
+	return row->size < small || other->row.size < small || row->class < other->row.class;
+}
+
+/* 0: not known. */
+static uint64_t content_of(struct lane *lane, const struct queue_row *row)
+{
+	struct node_row node;
+
+	return catalog_get_node(lane->transfer->catalog, row->id, &node) == 1 ? node.content : 0;
+}
+
+struct sender *sender_for(struct lane *lane, const struct queue_row *row)
+{
+	uint64_t content = lane->sender_count > 1 ? content_of(lane, row) : 0;
+	struct sender *idle = NULL;
+
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < lane->sender_count; i++) {
+		struct sender *sender = &lane->senders[i];
+
+		if (sender->state == SENDER_IDLE) {
+			idle = idle ? idle : sender;
+			continue;
+		}
+		/* One content is sent once, however many names it has. */
+		if (sender->row.id == row->id || (content && sender->content == content) ||
+		    !goes_beside(lane, row, sender))
+			return NULL;
+	}
+	if (idle)
+		idle->content = content;
+	return idle;
+}
+
+void sender_give(struct sender *sender, const struct queue_row *row)
+{
+	struct lane *lane = sender->lane;
+
+	sender->row = *row;
+	if (!lane->has_threads)
+		sender->result = sender_send(sender);
+	scoped_lock(&lane->transfer->lock);
+	sender->state = lane->has_threads ? SENDER_BUSY : SENDER_DONE;
+	cond_signal(&sender->given);
+}
+
+struct sender *sender_done(struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < lane->sender_count; i++) {
+		struct sender *sender = &lane->senders[i];
+
+		if (sender->state != SENDER_DONE)
+			continue;
+		sender->state = SENDER_IDLE;
+		return sender;
+	}
+	return NULL;
+}
