@@ -430,6 +430,7 @@ def test_a_small_file_does_not_wait_for_a_large_one(bucket, gate, sites):
     (cart.mnt / "clip.mov").write_bytes(pattern(PART + MIB))
     wait_for(lambda: gate.stalled > 0, "the large one to be on its way")
     (cart.mnt / "other.mov").write_bytes(pattern(PART + MIB, 2))
+    wait_for(lambda: cart.state("other.mov") == "queued", "another large one to wait")
     (cart.mnt / "sound.wav").write_bytes(pattern(MIB, 3))
     wait_for(lambda: cart.state("sound.wav") == "stored", "the sound to be stored")
     # Of two large ones each would only slow the other down.

@@ -28,6 +28,8 @@ def disk(tmp_path):
     class Disk:
         def off(self):
             run("umount", "-l", point)
+            # As long as somebody has it open, on() would show the very same one, dead or alive.
+            wait_for(lambda: not run("losetup", "-j", image).stdout, "all to let go of the disk")
 
         def on(self):
             run("mount", "-o", "loop", image, point)
@@ -125,6 +127,7 @@ def test_what_is_urgent_goes_beside_an_original(sites, tier):
     (site.mnt / "clip.mov").write_bytes(pattern(24 * MIB))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
     (site.mnt / "other.mov").write_bytes(pattern(MIB, 1))
+    wait_for(lambda: site.state("other.mov") == "queued", "another original to wait")
     (site.mnt / "report.pdf").write_bytes(pattern(1000, 2))
     wait_for(lambda: site.state("report.pdf") == "stored", "the report to be stored")
     assert (site.state("clip.mov"), site.state("other.mov")) == ("uploading", "queued")
