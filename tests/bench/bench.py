@@ -82,6 +82,7 @@ def main():
     about = {"version": mediafs("--version").stdout.split("\n")[0], "build": BUILD.name,
              "kernel": platform.release(), "cpus": os.cpu_count(), "size": options.size,
              "files": options.files, "rounds": options.rounds, "link": options.link,
+             "tcp": pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
              "load": [os.getloadavg()[0]]}
     try:
         for topic in options.rows.split(","):
@@ -91,7 +92,7 @@ def main():
     about["load"].append(os.getloadavg()[0])
     title = (f"{about['version']}, Linux {about['kernel']}, {about['cpus']} CPUs, load "
              f"{about['load'][0]:.1f} to {about['load'][1]:.1f}; {options.rounds} rounds, "
-             f"{options.size >> 20} MiB, {options.files} files")
+             f"{options.size >> 20} MiB, {options.files} files; {about['tcp']}")
     print(f"\n{title}", *table.lines(), sep="\n")
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 from gate import Gate
 
@@ -65,7 +66,7 @@ def tun(own, other):
 
 @contextlib.contextmanager
 def line(rate, delay, loss):
-    """(enter the cart's end, a socket that listens at the server's end)"""
+    """(enter the cart's end, two sockets that listen at the server's end)"""
     with contextlib.ExitStack() as stack:
         namespaces = Namespaces()
         stack.callback(os.close, namespaces.home)
@@ -77,12 +78,12 @@ def line(rate, delay, loss):
         with namespaces.inside():
             far = tun(SERVER, CART)
             stack.callback(os.close, far)
-            listener = socket.create_server((SERVER, 0))
+            listeners = [socket.create_server((SERVER, 0)) for _ in range(2)]
         relay = subprocess.Popen([sys.executable, TOP / "tests/bench/relay.py", str(near), str(far),
                                   str(rate), str(delay), str(loss)], pass_fds=(near, far))
         stack.callback(relay.wait)
         stack.callback(relay.kill)
-        yield lambda: namespaces.inside(cart), listener
+        yield lambda: namespaces.inside(cart), *listeners
 
 
 def round_trip(address):
@@ -93,13 +94,35 @@ def round_trip(address):
     return min(seconds(connect) for _ in range(5))
 
 
+def plain(size, enter, listener):
+    """Seconds that one TCP stream of so many bytes takes: what the line really carries."""
+    def take_all():
+        link, _ = listener.accept()
+        with link:
+            while link.recv(1 << 18):
+                pass
+            link.sendall(b".")
+
+    def give_all():
+        with enter(), socket.create_connection(listener.getsockname()) as link:
+            link.sendall(bytes(size))
+            link.shutdown(socket.SHUT_WR)
+            assert link.recv(1) == b"."
+    taker = threading.Thread(target=take_all, daemon=True)
+    taker.start()
+    took = seconds(give_all)
+    taker.join()
+    return took
+
+
 def measure_link(ground):
     megabits, milliseconds, percent = (float(word) for word in ground.link.split(","))
     rate = megabits * 1e6 / 8
     payload = rate * (MTU - HEADERS) / MTU
-    size = int(payload * (1 if ground.quick else 15))
+    size = int(payload * (1 if ground.quick else 30))
     with bucket_of(ground) as bucket, \
-            line(rate, milliseconds / 1000, percent / 100) as (at_the_cart, listener), \
+            line(rate, milliseconds / 1000, percent / 100) as (at_the_cart, listener, sink), \
+            contextlib.closing(sink), \
             contextlib.closing(Gate(bucket.port, listener=listener)) as gate:
         where = {"host": SERVER, "port": gate.port}
         with at_the_cart():
@@ -118,8 +141,9 @@ def measure_link(ground):
                 with at_the_cart():
                     return size / seconds(lambda: bucket.rclone_put(clip, clip.name, **where)) / 1e6
             our_rate, their_rate = in_turns(number, ours, theirs)
-            assert max(our_rate, their_rate) * 1e6 < 1.02 * payload, "the line has no limit"
-            ground.note("link", our_rate, payload / 1e6)
+            stream = size / plain(size, at_the_cart, sink) / 1e6
+            assert max(our_rate, their_rate, stream) * 1e6 < 1.02 * payload, "the line has no limit"
+            ground.note("link", our_rate, stream)
             ground.note("link rclone", our_rate, their_rate)
             clip.unlink()
         ground.drop(site)

@@ -108,9 +108,10 @@ def full(ground, site):
     def disk():
         forget(*files)
         out = json.loads(run(
-            "fio", "--name=read", "--readonly", "--rw=read", "--bs=1M", "--direct=1", "--iodepth=8",
-            "--ioengine=libaio", f"--size={size}", f"--filename={':'.join(map(str, files))}",
-            "--file_service_type=sequential", "--output-format=json", timeout=HOUR).stdout)["jobs"][0]["read"]
+            "fio", "--name=read", "--readonly", "--rw=read", "--bs=1M", "--direct=1",
+            "--iodepth=8", "--ioengine=libaio", f"--filename={':'.join(map(str, files))}",
+            "--file_service_type=sequential", f"--size={size}", "--output-format=json",
+            timeout=HOUR).stdout)["jobs"][0]["read"]
         assert out["io_bytes"] == size, f"fio read {out['io_bytes']} of {size} bytes"
         return out["bw_bytes"] / 1e6  # its own start takes longer than ours
     for number in ground.rounds:

@@ -34,12 +34,12 @@ ROWS = [
     Row("download cpu", "CPU of that", "rclone mount", "s", "<= 0.5"),
     Row("download s3fs", "read of an evicted file from S3", "s3fs", "MB/s"),
     Row("download s3fs cpu", "CPU of that", "s3fs", "s"),
-    # Four connections with parts of 16 MiB.
-    Row("resent", "sent again after kill -9 half way", "rclone copyto", "MB", "<= 67.2", "ours"),
+    # Four connections with parts of 16 MiB, and a MiB for all else that goes through the gate.
+    Row("resent", "sent again after kill -9 half way", "rclone copyto", "MB", "<= 68.2", "ours"),
     Row("visible", "close to visible at editorial, median", "", "s"),
     Row("visible p95", "the same, p95", "", "s", "<= 5", "ours", 100000),
     Row("visible unsettled", "p95 with ingest.settle = 0", "", "s", "<= 5", "ours", 100000),
-    Row("link", "upload over a limited link", "what the link carries", "MB/s", ">= 0.95"),
+    Row("link", "upload over a limited link", "one plain TCP stream", "MB/s", ">= 0.95"),
     Row("link rclone", "upload over a limited link", "rclone copyto", "MB/s", ">= 1.0"),
 ]
 TOPICS = list(dict.fromkeys(row.key.split()[0] for row in ROWS))

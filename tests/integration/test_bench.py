@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lib import PATIENCE
+from lib import PATIENCE, run
 from test_s3 import servers  # noqa: F401  (a fixture)
 
 BENCH = pathlib.Path(__file__).parents[1] / "bench/bench.py"
 sys.path.insert(0, str(BENCH.parent))
-from table import ROWS, Table  # noqa: E402
+from table import ROWS, TOPICS, Table  # noqa: E402
 
 
 def bench(tmp_path, *words, **env):
@@ -24,17 +24,27 @@ def bench(tmp_path, *words, **env):
     return done, json.loads(out.read_text())
 
 
+def has_tun():
+    return run("unshare", "-n", "ip", "tuntap", "add", "line0", "mode", "tun",
+               check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_every_row_is_measured(tmp_path, tmp_path_factory, servers):  # noqa: F811
     if not servers("ceph"):
         pytest.skip("no packages for ceph")
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    done, result = bench(tmp_path, "--servers", base, "--plot", tmp_path / "plot.svg")
+    # A container may have no TUN devices.
+    left_out = "" if has_tun() else "link"
+    topics = [topic for topic in TOPICS if topic != left_out]
+    done, result = bench(tmp_path, "--rows", ",".join(topics), "--servers", base,
+                         "--plot", tmp_path / "plot.svg")
     assert done.returncode == 0, done.stdout
-    assert [row["row"] for row in result["rows"]] == [row.key for row in ROWS]
+    rows = [row for row in ROWS if row.key.split()[0] != left_out]
+    assert [row["row"] for row in result["rows"]] == [row.key for row in rows]
     points = ElementTree.parse(tmp_path / "plot.svg").iter("{http://www.w3.org/2000/svg}circle")
-    assert len(list(points)) == sum(bool(row.goal) for row in ROWS)
+    assert len(list(points)) == sum(bool(row.goal) for row in rows)
 
 
 @pytest.mark.parametrize("topic, missing", [("verified", "xxhsum"), ("small", "gcc")])
@@ -49,7 +59,7 @@ def test_a_row_that_cannot_be_measured_is_told(tmp_path, topic, missing):
     done, result = bench(tmp_path, "--rows", f"cp,{topic}", PATH=str(tools))
     assert done.returncode == 1 and topic in result["not measured"], done.stdout
     assert missing in result["not measured"][topic], result["not measured"]
-    assert [row["row"] for row in result["rows"]] == ["cp"]
+    assert [row["row"] for row in result["rows"]] == ["cp"], done.stdout
 
 
 @pytest.mark.parametrize("topic, wrong", [
