@@ -185,6 +185,18 @@ static int remove_dead(struct shower *shower, const char *path, const struct loc
 	return remove_file(shower, path, local, rows, count);
 }
 
+/* Not now, or it failed: what is noted is the path that the versions named. */
+static int note_again(struct shower *shower, const char *path, const struct version_row *rows,
+		      size_t count, int result)
+{
+	struct catalog *catalog = volume_of(shower)->catalog;
+	int r = count == 0 ? catalog_add_unshown(catalog, path) : 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = catalog_add_unshown(catalog, rows[i].path);
+	return result < 0 ? result : r;
+}
+
 int show_remove(struct shower *shower, const char *path)
 {
 	struct version_row *rows = NULL;
@@ -199,9 +211,8 @@ int show_remove(struct shower *shower, const char *path)
 		r = remove_dead(shower, path, &local, rows, count);
 	else if (r == 0)
 		r = 1;
-	/* Not now: what is noted is the path that the versions named. */
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = catalog_add_unshown(volume_of(shower)->catalog, rows[i].path);
+	if (r <= 0)
+		r = note_again(shower, path, rows, count, r);
 	local_fini(&local);
 	version_rows_free(rows, count);
 	return r;

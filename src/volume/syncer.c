@@ -304,7 +304,8 @@ static int show(struct syncer *syncer, bool news)
 	if (!news && (!syncer->blocked_ns || monotonic_ns() < syncer->blocked_ns))
 		return 0;
 	r = show_run(syncer);
-	syncer->blocked_ns = r > 0 ? monotonic_ns() + BLOCKED_RETRY_NS : 0;
+	/* Blocked, or failed: again without news. */
+	syncer->blocked_ns = r != 0 ? monotonic_ns() + BLOCKED_RETRY_NS : 0;
 	return r;
 }
 
@@ -348,7 +349,8 @@ static int round_of(struct syncer *syncer, enum round_flags flags)
 	r = round_with_tier(syncer, flags, &news);
 	if (r == -ECANCELED || catalog_error(syncer->volume->catalog) < 0)
 		return r;
-	shown = show(syncer, news);
+	/* What was read before it failed is there to be shown. */
+	shown = show(syncer, news || r < 0);
 	return r < 0 ? r : shown < 0 ? shown : 0;
 }
 
