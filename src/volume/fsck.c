@@ -242,6 +242,11 @@ static int check(struct fsck *fsck, const char *path)
 	r = open_catalog(fsck, &old_name);
 	if (r == 0 && (fsck->flags & FSCK_REBUILD))
 		r = fsck_rebuild(fsck, old_name);
+	if (r < 0 && old_name) {
+		/* Half made, it knows less than the one before: pins are only there. */
+		catalog_close(take_ptr(fsck->catalog));
+		fsck_put_back(fsck, old_name);
+	}
 	if (r == 0)
 		r = fsck_quick(fsck);
 	if (r == 0 && ((fsck->flags & FSCK_FULL) || fsck->can_repair))

@@ -137,6 +137,8 @@ int fsck_remote(struct fsck *fsck);
 
 /* Put catalog.db aside. *ret_name: what it is called now; caller frees. */
 int fsck_put_aside(struct fsck *fsck, char **ret_name);
+/* The rebuild failed: back to where it was, in place of what was half made. */
+void fsck_put_back(struct fsck *fsck, const char *name);
 /* Fill the new catalog from tree, tiers and journals. */
 int fsck_rebuild(struct fsck *fsck, const char *old_name);
 

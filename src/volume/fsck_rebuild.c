@@ -23,15 +23,34 @@
 #include "volume/level.h"
 #include "volume/level_walk.h"
 
+/* The log first: a catalog without its log would be an older one, not a broken one. */
+static const char *const parts[] = { "-wal", "-shm", "" };
+
+/* 1: there was something under the name @from; 0: nothing. */
+static int rename_parts(struct fsck *fsck, const char *from, const char *to)
+{
+	int root = fsck->store->root_fd, any = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		char old[64], new[64];
+
+		(void)snprintf(old, sizeof(old), "%s%s", from, parts[i]);
+		(void)snprintf(new, sizeof(new), "%s%s", to, parts[i]);
+		if (renameat2(root, old, root, new, RENAME_NOREPLACE) == 0)
+			any = 1;
+		else if (errno != ENOENT)
+			return -errno;
+	}
+	return fsync(root) < 0 ? -errno : any;
+}
+
 int fsck_put_aside(struct fsck *fsck, char **ret_name)
 {
-	/* The log first: a catalog without its log would be an older one, not a broken one. */
-	static const char *const parts[] = { "-wal", "-shm", "" };
 	cleanup_free char *name = NULL;
 	struct timespec now = ns_timespec(realtime_ns());
 	char time[32];
 	struct tm utc;
-	bool any = false;
+	int r;
 
 	if (!gmtime_r(&now.tv_sec, &utc) || !strftime(time, sizeof(time), "%Y%m%dT%H%M%SZ", &utc))
 		return -EINVAL;
@@ -39,21 +58,29 @@ int fsck_put_aside(struct fsck *fsck, char **ret_name)
 		name = NULL;
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		char from[64], to[64];
+	r = rename_parts(fsck, "catalog.db", name);
+	if (r < 0)
+		(void)rename_parts(fsck, name, "catalog.db"); /* the first error tells */
+	else
+		*ret_name = r ? take_ptr(name) : NULL;
+	return r < 0 ? r : 0;
+}
 
-		(void)snprintf(from, sizeof(from), "catalog.db%s", parts[i]);
-		(void)snprintf(to, sizeof(to), "%s%s", name, parts[i]);
-		if (renameat2(fsck->store->root_fd, from, fsck->store->root_fd, to,
-			      RENAME_NOREPLACE) == 0)
-			any = true;
-		else if (errno != ENOENT)
-			return -errno;
+void fsck_put_back(struct fsck *fsck, const char *name)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
+		char half[64];
+
+		(void)snprintf(half, sizeof(half), "catalog.db%s", parts[i]);
+		if (unlinkat(fsck->store->root_fd, half, 0) < 0 && errno != ENOENT)
+			r = -errno;
 	}
-	if (fsync(fsck->store->root_fd) < 0)
-		return -errno;
-	*ret_name = any ? take_ptr(name) : NULL;
-	return 0;
+	if (r == 0)
+		r = rename_parts(fsck, name, "catalog.db");
+	if (r < 0)
+		(void)fsck_fail(fsck, r, "the old catalog is %s now", name);
 }
 
 /* What has absent blocks ----------------------------------------------------------------- */
