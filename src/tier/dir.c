@@ -414,7 +414,7 @@ static int dir_device(struct tier *tier, dev_t *ret_device)
 
 const struct tier_backend dir_backend = {
 	.scheme = "file",
-	.side_by_side = 2, /* what is more urgent goes beside */
+	.small_bytes = BLOCK_BYTES,
 	.open = dir_open,
 	.close = dir_close,
 	.probe = dir_probe,

@@ -424,7 +424,6 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 
 const struct tier_backend s3_backend = {
 	.scheme = "s3",
-	.side_by_side = 8,
 	.small_bytes = S3_PART_MIN_BYTES,
 	.open = s3_open,
 	.close = s3_close,

@@ -59,10 +59,9 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	const char *scheme; /* "file", "s3" */
 
 	/*
-	 * So many puts at one time, 1 or more. An object below @small_bytes goes beside any other;
-	 * of two larger ones each would only slow the other down.
+	 * Putting an object of less is more waiting than moving bytes: many go side by side. Of two
+	 * larger ones each would only slow the other down.
 	 */
-	unsigned side_by_side;
 	uint64_t small_bytes;
 
 	int (*open)(const char *url, struct tier **ret_tier);

@@ -19,6 +19,9 @@
 #define POISON_PAUSE_NS (15 * 60 * NS_PER_SEC)
 #define POISON_PAUSE_MAX_NS (6 * 3600 * NS_PER_SEC)
 
+/* So many files of one tier are on their way side by side. */
+#define SENDERS 8
+
 enum sender_state { SENDER_IDLE, SENDER_BUSY, SENDER_DONE };
 
 /* One file on its way to a tier. */
@@ -48,8 +51,7 @@ struct lane {
 	struct transfer_tier tier; /* first: transfer_tier() hands it out */
 	struct transfer *transfer;
 	struct thread thread;
-	struct sender *senders; /* owned */
-	unsigned sender_count;
+	struct sender senders[SENDERS];
 	bool has_threads; /* else the lane's own thread sends */
 
 	_Atomic bool shares_disk; /* with the store: it steps aside for what arrives there */
@@ -139,11 +141,11 @@ int lane_claim(struct lane *lane);
 /* The lane of tiers.id @tier, or NULL: no longer in the settings. */
 struct lane *lane_of(struct transfer *transfer, uint32_t tier);
 
-/* Senders: the lane's thread decides what each of them gets. -ENOMEM and what a thread lacks. */
-int senders_make(struct lane *lane);
+/* Senders: the lane's thread decides what each of them gets. */
+void senders_init(struct lane *lane);
 int senders_start(struct lane *lane);
 void senders_stop_locked(struct lane *lane);
-void senders_free(struct lane *lane); /* joins */
+void senders_fini(struct lane *lane); /* joins */
 bool senders_busy(const struct lane *lane);
 
 /* One has ended with its row. */

@@ -1,27 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who sends: the files that a lane has on their way side by side. */
-#include <stdlib.h>
-
 #include "transfer/internal.h"
 
-static const struct tier_backend *backend_of(const struct lane *lane)
+void senders_init(struct lane *lane)
 {
-	return lane->tier.tier->backend;
-}
-
-int senders_make(struct lane *lane)
-{
-	unsigned count = backend_of(lane)->side_by_side;
-
-	lane->senders = calloc(count, sizeof(*lane->senders));
-	if (!lane->senders)
-		return -ENOMEM;
-	lane->sender_count = count;
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < SENDERS; i++) {
 		lane->senders[i].lane = lane;
 		cond_init(&lane->senders[i].given);
 	}
-	return 0;
 }
 
 /* Threads ------------------------------------------------------------------------------- */
@@ -55,7 +41,7 @@ int senders_start(struct lane *lane)
 {
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < lane->sender_count; i++)
+	for (unsigned i = 0; r == 0 && i < SENDERS; i++)
 		r = thread_start(&lane->senders[i].thread, "send", sender_body, &lane->senders[i]);
 	lane->has_threads = true;
 	return r;
@@ -63,24 +49,23 @@ int senders_start(struct lane *lane)
 
 void senders_stop_locked(struct lane *lane)
 {
-	for (unsigned i = 0; i < lane->sender_count; i++)
+	for (unsigned i = 0; i < SENDERS; i++)
 		cond_signal(&lane->senders[i].given);
 }
 
-void senders_free(struct lane *lane)
+void senders_fini(struct lane *lane)
 {
-	for (unsigned i = 0; i < lane->sender_count; i++) {
+	for (unsigned i = 0; i < SENDERS; i++) {
 		thread_join(&lane->senders[i].thread);
 		cond_fini(&lane->senders[i].given);
 	}
-	free(lane->senders);
 }
 
 /* What the lane gives to whom ----------------------------------------------------------- */
 
 bool senders_have_news_locked(const struct lane *lane)
 {
-	for (unsigned i = 0; i < lane->sender_count; i++)
+	for (unsigned i = 0; i < SENDERS; i++)
 		if (lane->senders[i].state == SENDER_DONE)
 			return true;
 	return false;
@@ -89,20 +74,20 @@ bool senders_have_news_locked(const struct lane *lane)
 bool senders_busy(const struct lane *lane)
 {
 	scoped_lock(&lane->transfer->lock);
-	for (unsigned i = 0; i < lane->sender_count; i++)
+	for (unsigned i = 0; i < SENDERS; i++)
 		if (lane->senders[i].state != SENDER_IDLE)
 			return true;
 	return false;
 }
 
 /*
- * Small ones go beside anything: over a network each waits for answers most of its time. A large
- * one takes all there is by itself, and only what is more urgent goes beside it.
+ * Small ones go beside anything: each waits most of its time, for a server or a disk's cache. A
+ * large one takes all there is by itself, and only what is more urgent goes beside it.
  */
 static bool goes_beside(const struct lane *lane, const struct queue_row *row,
 			const struct sender *other)
 {
-	uint64_t small = backend_of(lane)->small_bytes;
+	uint64_t small = lane->tier.tier->backend->small_bytes;
 
 	return row->size < small || other->row.size < small || row->class < other->row.class;
 }
@@ -117,11 +102,11 @@ static uint64_t content_of(struct lane *lane, const struct queue_row *row)
 
 struct sender *sender_for(struct lane *lane, const struct queue_row *row)
 {
-	uint64_t content = lane->sender_count > 1 ? content_of(lane, row) : 0;
+	uint64_t content = content_of(lane, row);
 	struct sender *idle = NULL;
 
 	scoped_lock(&lane->transfer->lock);
-	for (unsigned i = 0; i < lane->sender_count; i++) {
+	for (unsigned i = 0; i < SENDERS; i++) {
 		struct sender *sender = &lane->senders[i];
 
 		if (sender->state == SENDER_IDLE) {
@@ -153,7 +138,7 @@ void sender_give(struct sender *sender, const struct queue_row *row)
 struct sender *sender_done(struct lane *lane)
 {
 	scoped_lock(&lane->transfer->lock);
-	for (unsigned i = 0; i < lane->sender_count; i++) {
+	for (unsigned i = 0; i < SENDERS; i++) {
 		struct sender *sender = &lane->senders[i];
 
 		if (sender->state != SENDER_DONE)

@@ -47,15 +47,13 @@ static int open_lane(struct transfer *transfer, const struct settings_tier *tier
 	int r;
 
 	lane->transfer = transfer;
+	senders_init(lane);
 	r = tier_open(tier->name, tier->url, &lane->tier.tier);
 	if (r < 0) {
 		log_error_errno(r, "tier %s: cannot use its address", tier->name);
 		return r;
 	}
 	tier_set_owner(lane->tier.tier, transfer->store->site_uuid);
-	r = senders_make(lane);
-	if (r < 0)
-		return r;
 	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
 	if (r == 0)
 		r = lane_expect(lane);
@@ -169,7 +167,7 @@ void transfer_free(struct transfer *transfer)
 	transfer_stop(transfer);
 	for (size_t i = 0; i < transfer->lane_count; i++) {
 		thread_join(&transfer->lanes[i].thread);
-		senders_free(&transfer->lanes[i]);
+		senders_fini(&transfer->lanes[i]);
 		tier_close(transfer->lanes[i].tier.tier);
 	}
 	free(transfer->lanes);
@@ -312,7 +310,7 @@ static bool show_largest(const struct lane *lane, struct transfer_status *status
 {
 	bool any = false;
 
-	for (unsigned i = 0; i < lane->sender_count; i++) {
+	for (unsigned i = 0; i < SENDERS; i++) {
 		const struct sender *sender = &lane->senders[i];
 
 		if (!sender->path[0])

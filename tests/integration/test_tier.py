@@ -126,7 +126,7 @@ def test_what_is_urgent_goes_beside_an_original(sites, tier):
     site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
     (site.mnt / "clip.mov").write_bytes(pattern(24 * MIB))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
-    (site.mnt / "other.mov").write_bytes(pattern(MIB, 1))
+    (site.mnt / "other.mov").write_bytes(pattern(8 * MIB, 1))
     wait_for(lambda: site.state("other.mov") == "queued", "another original to wait")
     (site.mnt / "report.pdf").write_bytes(pattern(1000, 2))
     wait_for(lambda: site.state("report.pdf") == "stored", "the report to be stored")
@@ -317,7 +317,7 @@ def test_notes_then_sound_then_proxies_then_originals(cart):
     cart.cmd("pause")
     names = ["A001.mov", "A001.wav", "A001_proxy.mp4", "notes.txt"]
     for index, name in enumerate(names):
-        (cart.mnt / name).write_bytes(pattern(MIB, index))
+        (cart.mnt / name).write_bytes(pattern(8 * MIB, index))  # small ones go all at once
     cart.wait("", "verified")
     for name in names:
         cart.wait_state(name, "queued")
