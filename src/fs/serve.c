@@ -154,11 +154,11 @@ static int open_volume(struct serving *serving, struct fs *fs)
 	if (serving->options->verify != FS_VERIFY_DEFAULT) {
 		cleanup_free char *message = NULL;
 
-		r = volume_override(fs->volume, "verify",
+		r = volume_override(fs->volume, "ingest.verify",
 				    serving->options->verify == FS_VERIFY_CLOSE ? "close" : "async",
 				    &message);
 		if (r < 0)
-			log_error("verify: %s", message ? message : error_text(r));
+			log_error("ingest.verify: %s", message ? message : error_text(r));
 	}
 	return r;
 }

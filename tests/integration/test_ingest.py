@@ -296,8 +296,9 @@ def test_inode_shows_nothing_of_the_verification(plain):
         assert getattr(before, field) == getattr(after, field), field
 
 
-def test_verify_close_reports_to_the_writer(sites):
-    site = sites("strict", settings={"ingest.verify": "close"}).mount()
+@pytest.mark.parametrize("setting, options", [("close", []), ("async", ["verify=close"])])
+def test_verify_close_reports_to_the_writer(sites, setting, options):
+    site = sites("strict", settings={"ingest.verify": setting}, options=options).mount()
     (site.mnt / "good").write_bytes(noise(5 << 20))
     assert site.state("good") == "verified"
     handle = os.open(site.mnt / "bad", os.O_CREAT | os.O_WRONLY, 0o644)
@@ -310,6 +311,7 @@ def test_verify_close_reports_to_the_writer(sites):
     assert site.state("bad") == "damaged"
     assert "damaged" in site.log_text() and "block at 4194304" in site.log_text()
     site.umount()
+    assert site.cmd("config", "get", "ingest.verify").stdout.strip() == setting
 
 
 def test_flip_before_the_read_back(plain):
