@@ -246,6 +246,7 @@ int catalog_check(struct catalog *catalog, catalog_finding_fn fn, void *arg)
 	cleanup_with(pages_fini) struct pages pages = { .catalog = catalog };
 	bool beside = thread_start(&pages.thread, "check-pages", check_pages, &pages) == 0;
 	int r = check_tables(catalog, &check);
+
 	if (r == 0)
 		r = check_chain(catalog, &check);
 	if (beside)

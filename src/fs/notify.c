@@ -54,10 +54,11 @@ static void *notify_body(void *arg)
 		int r;
 
 		if (note->name[0])
-			r = fuse_lowlevel_notify_inval_entry(session, note->id, note->name,
-							     strlen(note->name));
-		else
-			r = fuse_lowlevel_notify_inval_inode(session, note->id, 0, 0);
+			(void)fuse_lowlevel_notify_inval_entry(session, note->id, note->name,
+							       strlen(note->name));
+		/* Of a folder: what the kernel has not looked up may be in its list of names, or
+		 * missing there. */
+		r = fuse_lowlevel_notify_inval_inode(session, note->id, 0, 0);
 		/* -ENOENT: the kernel does not have it. */
 		if (r < 0 && r != -ENOENT)
 			log_debug("notify %llu %s: %d", (unsigned long long)note->id, note->name,

@@ -20,6 +20,8 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	}
 	fi->fh = (uintptr_t)folder;
+	fi->cache_readdir = 1;
+	fi->keep_cache = volume_list_is_kept(folder);
 	/* Interrupted: no releasedir will come. */
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		volume_closedir(folder);

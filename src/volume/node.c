@@ -4,9 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "hash/digest.h"
@@ -26,6 +28,8 @@ struct node {
 	uint64_t parent;     /* with name: where it was last seen; 0 when nowhere */
 	char *name;          /* owned */
 	int fd;              /* O_PATH, owned: only when no name leads here any more */
+	uint32_t listed;     /* names when it was last read whole, 0: changed since */
+	uint32_t changes;    /* of its names, that the kernel did not ask for */
 	struct store_handle handle;
 };
 
@@ -61,6 +65,13 @@ static struct node *new_node(uint64_t id)
 	return node;
 }
 
+static bool is_selinux(void)
+{
+	struct statfs st;
+
+	return statfs("/sys/fs/selinux", &st) == 0 && st.f_type == SELINUX_MAGIC;
+}
+
 struct nodes *nodes_new(struct store *store)
 {
 	struct nodes *nodes = calloc(1, sizeof(*nodes));
@@ -76,6 +87,7 @@ struct nodes *nodes_new(struct store *store)
 	root->lookups = 1; /* the kernel knows it from the start and never forgets it */
 	nodes->store = store;
 	nodes->next_generation = (uint64_t)realtime_ns();
+	nodes->xattrs.labels = is_selinux();
 	mutex_init(&nodes->lock, 35);
 	cond_init(&nodes->left);
 	return nodes;
@@ -485,6 +497,47 @@ void nodes_leave(struct nodes *nodes, uint64_t a, uint64_t b)
 			i++;
 	}
 	cond_broadcast(&nodes->left);
+}
+
+bool nodes_list_is_kept(struct nodes *nodes, uint64_t id)
+{
+	const struct node *node;
+
+	scoped_lock(&nodes->lock);
+	node = table_get(&nodes->by_id, id);
+	/* Some are forgotten, or have another name elsewhere. */
+	return node && node->listed && node->children + node->children / 8 >= node->listed;
+}
+
+uint32_t nodes_changes(struct nodes *nodes, uint64_t id)
+{
+	const struct node *node;
+
+	scoped_lock(&nodes->lock);
+	node = table_get(&nodes->by_id, id);
+	return node ? node->changes : 0;
+}
+
+void nodes_listed(struct nodes *nodes, uint64_t id, uint32_t changes, uint32_t names)
+{
+	struct node *node;
+
+	scoped_lock(&nodes->lock);
+	node = table_get(&nodes->by_id, id);
+	if (node && node->changes == changes)
+		node->listed = names;
+}
+
+void nodes_names_changed(struct nodes *nodes, uint64_t id)
+{
+	struct node *node;
+
+	scoped_lock(&nodes->lock);
+	node = table_get(&nodes->by_id, id);
+	if (!node)
+		return;
+	node->listed = 0;
+	node->changes++;
 }
 
 uint64_t nodes_known(struct nodes *nodes)

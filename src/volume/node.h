@@ -33,6 +33,18 @@ int nodes_path(struct nodes *nodes, uint64_t id, char **ret_path);
 int nodes_enter(struct nodes *nodes, uint64_t a, uint64_t b);
 void nodes_leave(struct nodes *nodes, uint64_t a, uint64_t b);
 
+/*
+ * May the kernel go on with the list of names that it keeps of the folder @id? Only while it
+ * knows the inodes, too: else reading the folder again is cheaper than a question for each.
+ *
+ * A reader takes nodes_changes() before the first name and hands it to nodes_listed() after the
+ * last, with how many names there were; what nodes_names_changed() told meanwhile undoes it.
+ */
+bool nodes_list_is_kept(struct nodes *nodes, uint64_t id);
+uint32_t nodes_changes(struct nodes *nodes, uint64_t id);
+void nodes_listed(struct nodes *nodes, uint64_t id, uint32_t changes, uint32_t names);
+void nodes_names_changed(struct nodes *nodes, uint64_t id); /* not through the kernel */
+
 uint64_t nodes_known(struct nodes *nodes); /* how many; for tests and status */
 
 /* Whether attributes are kept in the catalog, and how far what was queued can be read. */
@@ -40,6 +52,7 @@ enum { XATTRS_UNKNOWN, XATTRS_NONE, XATTRS_SOME };
 struct nodes_xattrs {
 	atomic_int used;
 	_Atomic uint64_t written, settled;
+	bool labels; /* SELinux runs here; constant */
 };
 struct nodes_xattrs *nodes_xattrs(struct nodes *nodes);
 

@@ -23,7 +23,11 @@ struct folder {
 	struct volume *volume; /* borrowed, outlives us */
 	int fd;                /* owned */
 	uint64_t id;
-	off_t position;    /* of the next entry to give */
+	bool kept;             /* nodes_list_is_kept() when it was opened */
+	bool whole;            /* read from the first name on, and none left out */
+	uint32_t changes;      /* nodes_changes() before the first name */
+	uint32_t names;        /* given since then */
+	off_t position;        /* of the next entry to give */
 	size_t used, next; /* bytes in @buffer, and where the next entry is */
 	char buffer[FOLDER_BUFFER_BYTES] __attribute__((aligned(8)));
 };
@@ -43,6 +47,8 @@ int volume_opendir(struct volume *volume, uint64_t id, struct folder **ret_folde
 	folder->volume = volume;
 	folder->fd = fd;
 	folder->id = id;
+	folder->kept = nodes_list_is_kept(volume->nodes, id);
+	folder->whole = false;
 	folder->position = 0;
 	folder->used = folder->next = 0;
 	*ret_folder = folder;
@@ -55,6 +61,11 @@ void volume_closedir(struct folder *folder)
 		return;
 	(void)close(folder->fd); /* only read from */
 	free(folder);
+}
+
+bool volume_list_is_kept(const struct folder *folder)
+{
+	return folder->kept;
 }
 
 int volume_fsyncdir(struct folder *folder)
@@ -97,6 +108,11 @@ static int go_to(struct folder *folder, off_t position)
 		return 0;
 	if (lseek(folder->fd, position, SEEK_SET) < 0)
 		return -errno;
+	folder->whole = position == 0;
+	if (folder->whole) {
+		folder->changes = nodes_changes(folder->volume->nodes, folder->id);
+		folder->names = 0;
+	}
 	folder->position = position;
 	folder->used = folder->next = 0;
 	return 0;
@@ -153,6 +169,8 @@ static int give(struct folder *folder, const struct dirent64 *dirent, enum readd
 	r = fn(arg, dirent->d_name, &entry, dirent->d_off);
 	if (r != 0 && known)
 		nodes_forget(folder->volume->nodes, entry.id, 1);
+	if (r == 0 && !is_dots(dirent->d_name))
+		folder->names++;
 	return r;
 }
 
@@ -165,6 +183,9 @@ int volume_readdir(struct folder *folder, off_t position, enum readdir_flags fla
 	r = go_to(folder, position);
 	while (r == 0) {
 		r = next_dirent(folder, &dirent);
+		if (r == 0 && !dirent && folder->whole)
+			nodes_listed(folder->volume->nodes, folder->id, folder->changes,
+				     folder->names);
 		if (r < 0 || !dirent)
 			return r;
 		r = give(folder, dirent, flags, fn, arg);

@@ -49,6 +49,7 @@ void volume_notify_entry(struct volume *volume, uint64_t parent, const char *nam
 {
 	struct volume_notify notify = get_notify(volume);
 
+	nodes_names_changed(volume->nodes, parent);
 	if (notify.entry)
 		notify.entry(notify.arg, parent, name);
 }

@@ -99,6 +99,8 @@ int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint
 struct folder; /* an open folder */
 int volume_opendir(struct volume *volume, uint64_t id, struct folder **ret_folder);
 void volume_closedir(struct folder *folder);
+/* The list of names that the kernel keeps from before is true, and it knows what they name. */
+bool volume_list_is_kept(const struct folder *folder);
 int volume_fsyncdir(struct folder *folder);
 
 /*

@@ -56,6 +56,32 @@ def test_large_attributes_are_kept_elsewhere(plain):
     assert attempt(os.removexattr, path, "user.com.apple.ResourceFork") == "ENODATA"
 
 
+def test_a_folder_is_listed_from_the_kernels_memory(plain):
+    """What lies below is asked once; what is changed through the mount is seen at once."""
+    folder = plain.mnt / "folder"
+    folder.mkdir()
+    names = {f"file{number}" for number in range(300)}
+    for name in names:
+        write(folder / name)
+    for name in "new", "newer":
+        assert {entry.name for entry in os.scandir(folder) if entry.stat().st_nlink} == names
+        write(folder / name)
+        names.add(name)
+    (folder / "new").unlink()
+    names.remove("new")
+
+    def is_kept():
+        """Nothing may change the tree but the mount: what does is not seen."""
+        for _ in range(2):
+            assert {entry.name for entry in os.scandir(folder) if entry.stat().st_nlink} == names
+        write(plain.tree / "folder/behind")
+        listed = set(os.listdir(folder))
+        (plain.tree / "folder/behind").unlink()
+        return listed == names
+
+    wait_for(is_kept, "the kernel to keep the list")
+
+
 def test_our_attributes(plain):
     path = plain.mnt / "file"
     os.mkdir(plain.mnt / "folder")

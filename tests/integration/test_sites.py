@@ -101,6 +101,37 @@ def pattern_of(cart):
     return (cart.mnt / "DAY 1 renamed/A001/C001.mov").read_bytes()
 
 
+def test_a_list_that_the_kernel_keeps_follows(pair):
+    """Names that nobody has looked up, in a folder that was listed, and in one that is open."""
+    cart, editorial = pair
+    there, here = cart.mnt / "day", editorial.mnt / "day"
+    there.mkdir()
+    names = {f"{number}.mov" for number in range(8)}
+    for name in names:
+        (there / name).write_text(name)
+    wait_for(here.exists, "the folder")
+    folder = os.open(here, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for step in range(6):
+            for listed in folder, here:
+                wait_for(lambda: set(os.listdir(listed)) == names,  # pylint: disable=W0640
+                         f"the names of step {step}")
+            for _ in range(2):  # whose inodes are known: then the list is kept
+                assert {entry.name for entry in os.scandir(here) if entry.stat().st_size} == names
+            if step % 3 == 0:
+                (there / f"new{step}").write_text("new")
+                names.add(f"new{step}")
+            elif step % 3 == 1:
+                (there / f"{step}.mov").unlink()
+                names.remove(f"{step}.mov")
+            else:
+                os.rename(there / f"{step}.mov", there / f"moved{step}")
+                names.remove(f"{step}.mov")
+                names.add(f"moved{step}")
+    finally:
+        os.close(folder)
+
+
 def test_what_is_deleted_goes_and_what_is_overwritten_changes(pair):
     cart, editorial = pair
     fill(cart.mnt)

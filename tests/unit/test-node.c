@@ -240,3 +240,37 @@ TEST(a_folder_is_changed_by_one_at_a_time)
 	check(entering.inside);
 	fixture_fini(&f);
 }
+
+TEST(a_list_of_names_is_kept_while_its_inodes_are_known_and_nothing_changed)
+{
+	struct fixture f;
+	uint64_t folder, first;
+	uint32_t changes;
+
+	fixture_init(&f, true);
+	make_folder(&f, "a");
+	make_file(&f, "a/first");
+	make_file(&f, "a/second");
+	folder = look_up(&f, 1, "a", "a");
+	check(!nodes_list_is_kept(f.nodes, folder));
+	first = look_up(&f, folder, "first", "a/first");
+	nodes_listed(f.nodes, folder, nodes_changes(f.nodes, folder), 2);
+	check(!nodes_list_is_kept(f.nodes, folder)); /* only names were read of the second */
+	(void)look_up(&f, folder, "second", "a/second");
+	check(nodes_list_is_kept(f.nodes, folder));
+	nodes_forget(f.nodes, first, 1);
+	check(!nodes_list_is_kept(f.nodes, folder));
+	(void)look_up(&f, folder, "first", "a/first");
+	check(nodes_list_is_kept(f.nodes, folder));
+
+	nodes_names_changed(f.nodes, folder);
+	check(!nodes_list_is_kept(f.nodes, folder));
+	/* Changed while it is read: the first names may be old ones. */
+	changes = nodes_changes(f.nodes, folder);
+	nodes_names_changed(f.nodes, folder);
+	nodes_listed(f.nodes, folder, changes, 2);
+	check(!nodes_list_is_kept(f.nodes, folder));
+	nodes_listed(f.nodes, folder, nodes_changes(f.nodes, folder), 2);
+	check(nodes_list_is_kept(f.nodes, folder));
+	fixture_fini(&f);
+}
