@@ -20,17 +20,21 @@
 /* Deeper than this the chain of parents is taken for a loop. */
 #define DEPTH_MAX 65536
 
+/* One for each inode that the kernel keeps, a million of them: every byte counts. */
 struct node {
 	uint64_t id;
 	uint64_t lookups;    /* how often the kernel was told */
 	uint64_t children;   /* nodes whose parent this is: kept for their path */
-	uint64_t generation; /* constant for one life of the inode */
 	uint64_t parent;     /* with name: where it was last seen; 0 when nowhere */
 	char *name;          /* owned */
+	uint32_t generation; /* constant for one life of the inode */
 	int fd;              /* O_PATH, owned: only when no name leads here any more */
 	uint32_t listed;     /* names when it was last read whole, 0: changed since */
 	uint32_t changes;    /* of its names, that the kernel did not ask for */
-	struct store_handle handle;
+	uint32_t handle_type;
+	uint8_t handle_length; /* 0: none, parent and name will do */
+	uint8_t handle_room;   /* as the first one was long; those of one file system are alike */
+	uint8_t handle[];
 };
 
 struct nodes {
@@ -54,14 +58,15 @@ static void free_node(struct node *node)
 	free(node);
 }
 
-static struct node *new_node(uint64_t id)
+static struct node *new_node(uint64_t id, uint8_t handle_room)
 {
-	struct node *node = calloc(1, sizeof(*node));
+	struct node *node = calloc(1, sizeof(*node) + handle_room);
 
 	if (!node)
 		return NULL;
 	node->id = id;
 	node->fd = -1;
+	node->handle_room = handle_room;
 	return node;
 }
 
@@ -75,7 +80,7 @@ static bool is_selinux(void)
 struct nodes *nodes_new(struct store *store)
 {
 	struct nodes *nodes = calloc(1, sizeof(*nodes));
-	struct node *root = new_node(CATALOG_ROOT);
+	struct node *root = new_node(CATALOG_ROOT, 0);
 
 	if (!nodes || !root)
 		goto no_memory;
@@ -167,7 +172,7 @@ static bool placed_at(const struct node *node, uint64_t parent, const char *name
 }
 
 /* A number that another inode with the same number would not have; 0 when there is none. */
-static uint64_t generation_of(const struct store_handle *handle)
+static uint32_t generation_of(const struct store_handle *handle)
 {
 	if (handle->length == 0)
 		return 0;
@@ -175,13 +180,29 @@ static uint64_t generation_of(const struct store_handle *handle)
 	return (block_hash(handle->bytes, handle->length) & 0x7fffffff) | 1;
 }
 
-static int find_or_add_locked(struct nodes *nodes, uint64_t id, struct node **ret_node)
+static void keep_handle(struct node *node, const struct store_handle *handle)
+{
+	node->handle_type = handle->type;
+	node->handle_length = handle->length <= node->handle_room ? handle->length : 0;
+	memcpy(node->handle, handle->bytes, node->handle_length);
+}
+
+static struct store_handle handle_of(const struct node *node)
+{
+	struct store_handle handle = { .type = node->handle_type, .length = node->handle_length };
+
+	memcpy(handle.bytes, node->handle, node->handle_length);
+	return handle;
+}
+
+static int find_or_add_locked(struct nodes *nodes, uint64_t id, uint8_t handle_room,
+			      struct node **ret_node)
 {
 	struct node *node = table_get(&nodes->by_id, id);
 	int r;
 
 	if (!node) {
-		node = new_node(id);
+		node = new_node(id, handle_room);
 		if (!node)
 			return -ENOMEM;
 		r = table_put(&nodes->by_id, id, node);
@@ -199,13 +220,13 @@ static struct node *update_locked(struct nodes *nodes, struct node *node,
 				  const struct store_handle *handle, uint64_t parent, char *name,
 				  int *ret_stale_fd)
 {
-	uint64_t generation = generation_of(handle);
+	uint32_t generation = generation_of(handle);
 	struct node *unused = NULL;
 
 	if (node->generation == 0 || (generation != 0 && generation != node->generation))
 		node->generation =
 			generation ? generation : (nodes->next_generation++ & 0x7fffffff) | 1;
-	node->handle = *handle;
+	keep_handle(node, handle);
 	*ret_stale_fd = -1;
 	if (name) {
 		*ret_stale_fd = take_fd(node->fd);
@@ -233,7 +254,7 @@ int nodes_remember(struct nodes *nodes, int path_fd, const struct stat *st, uint
 	}
 
 	mutex_lock(&nodes->lock);
-	r = find_or_add_locked(nodes, id, &node);
+	r = find_or_add_locked(nodes, id, handle.length, &node);
 	if (r == 0) {
 		node->lookups++;
 		/* Most lookups find what is known, where it is known. */
@@ -421,7 +442,7 @@ int nodes_open(struct nodes *nodes, uint64_t id, int flags)
 	node = table_get(&nodes->by_id, id);
 	known = node != NULL;
 	if (node) {
-		handle = node->handle;
+		handle = handle_of(node);
 		if (node->fd >= 0)
 			path_fd = fcntl(node->fd, F_DUPFD_CLOEXEC, 3);
 	}

@@ -23,11 +23,11 @@ struct folder {
 	struct volume *volume; /* borrowed, outlives us */
 	int fd;                /* owned */
 	uint64_t id;
-	bool kept;             /* nodes_list_is_kept() when it was opened */
-	bool whole;            /* read from the first name on, and none left out */
-	uint32_t changes;      /* nodes_changes() before the first name */
-	uint32_t names;        /* given since then */
-	off_t position;        /* of the next entry to give */
+	bool kept;         /* nodes_list_is_kept() when it was opened */
+	bool whole;        /* read from the first name on, and none left out */
+	uint32_t changes;  /* nodes_changes() before the first name */
+	uint32_t names;    /* given since then */
+	off_t position;    /* of the next entry to give */
 	size_t used, next; /* bytes in @buffer, and where the next entry is */
 	char buffer[FOLDER_BUFFER_BYTES] __attribute__((aligned(8)));
 };

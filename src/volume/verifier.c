@@ -20,6 +20,7 @@
 #define RETRY_NS (30 * NS_PER_SEC)
 #define CATALOG_NS (1 * NS_PER_SEC)
 #define RETRY_DOUBLINGS 5          /* 16 minutes */
+#define TRIES_MAX 15               /* more are not counted */
 #define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
 #define KEEP_NS (20 * NS_PER_SEC)  /* for settling at the end */
 #define HELD_ENTRIES 4096          /* that keep their live object in memory */
@@ -31,8 +32,9 @@ struct entry {
 	struct entry *next, *previous;
 	struct live *live; /* owned, one ref; NULL: found again through the catalog */
 	uint64_t id;
-	int64_t due_ns;
-	unsigned tries; /* that failed, without a word about the file's bytes */
+	/* In one word, as a million of these may wait. 2^59 ns are 18 years since the boot. */
+	int64_t due_ns : 60;
+	uint64_t tries : 4; /* that failed, without a word about the file's bytes */
 };
 
 struct worker {
@@ -132,7 +134,7 @@ static int queue(struct verifier *verifier, uint64_t id, int64_t due_ns, unsigne
 	if (r == 0) {
 		entry->id = id;
 		entry->due_ns = due_ns;
-		entry->tries = tries;
+		entry->tries = tries < TRIES_MAX ? tries : TRIES_MAX;
 		if (live && (must || verifier->held < HELD_ENTRIES)) {
 			entry->live = take_ptr(live);
 			verifier->held++;
