@@ -193,6 +193,9 @@ void db_reset(struct db *db)
 		(void)sqlite3_reset(db->cache[i]); /* repeats an error that was told */
 		(void)sqlite3_clear_bindings(db->cache[i]);
 	}
+	/* Taking it back may have failed itself. */
+	if (!sqlite3_get_autocommit(db->sqlite))
+		(void)sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
 	db->error = 0;
 }
 

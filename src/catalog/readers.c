@@ -54,7 +54,16 @@ void reader_give(struct db *db)
 	struct catalog *catalog = db->catalog;
 
 	db->error = 0;
+	/* Its transaction could not be ended (no memory): all it would ever read is what was there
+	 * then, and the WAL would grow for ever. */
+	if (!sqlite3_get_autocommit(db->sqlite)) {
+		db_close(db);
+		db = NULL;
+	}
 	scoped_lock(&catalog->readers_lock);
-	catalog->readers[catalog->idle_readers++] = db;
+	if (db)
+		catalog->readers[catalog->idle_readers++] = db;
+	else
+		catalog->open_readers--;
 	cond_signal(&catalog->readers_free);
 }

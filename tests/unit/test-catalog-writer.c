@@ -562,6 +562,26 @@ TEST(closing_applies_what_is_queued)
 	catalog_close(catalog);
 }
 
+TEST(a_reader_that_could_not_end_is_not_read_from_again)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct node_row row;
+	struct db *db;
+
+	check_int(reader_take(catalog, &db), 0);
+	check_int(db_begin_read(db), 0);
+	check_int(db_get_node(db, CATALOG_ROOT, &row), 1); /* what is written now it does not see */
+	put_many(catalog, 10, 1);
+	check_int(catalog_barrier(catalog), 0);
+	(void)sqlite3_hard_heap_limit64(1);
+	db_end_read(db);
+	(void)sqlite3_hard_heap_limit64(0);
+	check(!sqlite3_get_autocommit(db->sqlite)); /* else this shows nothing */
+	reader_give(db);
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+}
+
 /* Only as a measure: printed, with a bound that a loaded machine keeps. */
 TEST(many_files_go_in_quickly)
 {
