@@ -99,10 +99,12 @@ static int record(struct job *job, const struct copy_row *copy, enum record_flag
 	if (!was_stored || (flags & RECORD_SENT))
 		transfer_event(transfer, "stored", job->path, &job->content.digest,
 			       "tier %s key %s", job->lane->tier.tier->name, copy->key);
+	/* It is stored and out of the queue, whether that can be read now or not: who called that a
+	 * failure would have it wait in no queue for ever. */
 	r = catalog_get_node(transfer->catalog, row->id, &now);
 	if (r == 1 && now.generation == row->generation && file_state_is_stored(now.state))
 		transfer->host.stored(transfer->host.arg, row->id, row->generation);
-	return r < 0 ? r : 0;
+	return 0;
 }
 
 /* The content is in that tier already, under another path: 1 recorded, 0 not there. */
