@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -77,6 +78,7 @@ def measure(topic, ground, table, rounds):
 
 def main():
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # after it has tidied up
     table = Table(options.files)
     ground = Ground(options, table)
     about = {"version": mediafs("--version").stdout.split("\n")[0], "build": BUILD.name,
