@@ -1,4 +1,5 @@
 """Two sites: how long after close on the cart a file can be read at editorial."""
+import os
 import shutil
 import statistics
 import threading
@@ -6,6 +7,10 @@ import time
 
 from ground import HOUR, wait_for
 from lib import PATIENCE
+
+
+def names(folder):
+    return set(os.listdir(folder)) if folder.exists() else None
 
 
 def p95(values):
@@ -43,9 +48,10 @@ def measure_visible(ground):
     ground.many_files(cart, "tree")
     cart.wait(timeout=HOUR)
     editorial = ground.site("editorial", join=tier, settings=shipped).mount()
-    last = ground.files - 1
-    wait_for(lambda: (editorial.mnt / f"tree/{last // 1000}/{last}.dpx").exists(),
-             "the tree at editorial", HOUR)
+    for folder in (cart.mnt / "tree").iterdir():
+        there = editorial.mnt / "tree" / folder.name
+        wait_for(lambda folder=folder, there=there: names(there) == names(folder),
+                 "the tree at editorial", HOUR)
     for number in ground.rounds:
         cart.set("ingest.settle", "0")
         ground.note("visible unsettled", p95(delays(ground, cart, editorial, f"now-{number}")))
