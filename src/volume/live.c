@@ -181,6 +181,18 @@ static int find_row(struct live *live, const struct stat *st, struct live_look *
 	return r;
 }
 
+/*
+ * Whoever hydrates has a live object: without one a row that says so is old (the end of it found no
+ * memory, or was killed).
+ */
+static void end_hydrating(struct live *live)
+{
+	if (live->state != FILE_HYDRATING)
+		return;
+	live->state = live_is_whole(live) ? FILE_STORED : FILE_EVICTED;
+	(void)catalog_set_state(live->volume->catalog, live->id, live->generation, live->state, 0);
+}
+
 static int load(struct live *live, int fd, struct live_look *look)
 {
 	cleanup_close int opened = -1;
@@ -204,8 +216,10 @@ static int load(struct live *live, int fd, struct live_look *look)
 		return r;
 
 	r = find_row(live, &st, look);
-	if (r == 1)
+	if (r == 1) {
+		end_hydrating(live);
 		return 0;
+	}
 	load_unknown(live);
 	if (r >= 0)
 		(void)put_missing_row(live, &st); /* the catalog's error sticks: told elsewhere */

@@ -111,8 +111,9 @@ int64_t make_room(struct volume *volume, uint64_t bytes, bool (*stopping)(void *
 
 	if (!all)
 		return -ENOMEM;
-	r = catalog_each_file(volume->catalog, 1u << FILE_STORED | 1u << FILE_EVICTED, 0, weigh,
-			      all);
+	r = catalog_each_file(volume->catalog,
+			      1u << FILE_STORED | 1u << FILE_EVICTED | 1u << FILE_HYDRATING, 0,
+			      weigh, all);
 	if (r < 0)
 		return r;
 	look_at_readers(volume, all);

@@ -1,9 +1,11 @@
 """Blocks go and come back: evict, fetch, pin, reading what is not here, a tier that is away."""
 import concurrent.futures
+import contextlib
 import errno
 import hashlib
 import os
 import random
+import sqlite3
 import subprocess
 import threading
 
@@ -363,3 +365,17 @@ def test_a_folder_is_evicted_and_fetched_as_one(cart):
     cart.cmd("fetch", cart.mnt / "A001")
     assert all(cart.state(f"A001/{index}.mov") == "stored" for index in range(4))
     assert mediafs("status", "--json", "--store", cart.store).returncode == 0
+
+
+def test_a_file_whose_hydration_nobody_ended_can_be_evicted(clip):
+    """Its row says that blocks are coming back, and none is."""
+    cart, name, data = clip
+    cart.umount()
+    with contextlib.closing(sqlite3.connect(cart.store / "catalog.db")) as catalog:
+        catalog.execute("UPDATE inodes SET state = 8 WHERE state = 6")
+        catalog.commit()
+    cart.mount()
+    evict(cart, name)
+    cart.wait_state(name, "evicted")
+    assert resident(cart, name) < CLIP
+    assert (cart.mnt / name).read_bytes() == data
