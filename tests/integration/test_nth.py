@@ -55,8 +55,12 @@ class Work:
     def states(self):
         found = {}
         for name in ("clip.mov", "b.txt"):
-            with contextlib.suppress(OSError):
+            try:
                 found[name] = self.site.state(self.top / name)
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # it is there: what it is shows in a moment
+                found[name] = str(error)
         return found
 
     def settle(self, patience):
