@@ -27,6 +27,11 @@
 #define FAR_BYTES (1ll << 40) /* beyond, a file system's limits may be near */
 #define WINDOW_BYTES (8u << 20)
 #define WINDOWS 16
+/*
+ * Nothing is started for the medium while more pieces wait than this: where blocks are allocated
+ * for the medium, writes of the same file wait, and then whoever copies does.
+ */
+#define KEEPS_UP 4
 
 struct window {
 	int fd; /* owned: the handle may be closed meanwhile */
@@ -46,7 +51,7 @@ struct behind {
 	struct mutex lock;  /* rank 47; guards the rest */
 	struct cond queued; /* a piece, or stopping: for the writer */
 	struct cond room;   /* in the queue of pieces */
-	struct cond begun;  /* a window, or stopping: for the starter */
+	struct cond begun;  /* a window and few pieces, or stopping: for the starter */
 	bool running, stopping;
 	bool idle;                  /* the writer waits */
 	unsigned waiting;           /* for room */
@@ -166,7 +171,8 @@ static void give_piece(struct behind *behind, struct piece *piece)
 {
 	piece_give(behind->pieces, piece);
 	scoped_lock(&behind->lock);
-	behind->count--;
+	if (--behind->count == KEEPS_UP)
+		cond_signal(&behind->begun);
 	if (behind->waiting > 0)
 		cond_broadcast(&behind->room);
 }
@@ -233,7 +239,8 @@ static void add_window(struct behind *behind, int fd, uint64_t start, uint64_t e
 	*window = (struct window){ .fd = own,
 				   .offset = (off_t)start,
 				   .length = (off_t)(end - start) };
-	cond_signal(&behind->begun);
+	if (behind->count <= KEEPS_UP)
+		cond_signal(&behind->begun);
 }
 
 void behind_written_locked(struct behind *behind, struct file *file, off_t offset, size_t length)
@@ -257,7 +264,7 @@ static void *starter_main(void *arg)
 
 	for (;;) {
 		mutex_lock(&behind->lock);
-		while (behind->window_count == 0 && !behind->stopping)
+		while ((behind->window_count == 0 || behind->count > KEEPS_UP) && !behind->stopping)
 			cond_wait(&behind->begun, &behind->lock);
 		if (behind->window_count == 0) {
 			mutex_unlock(&behind->lock);
