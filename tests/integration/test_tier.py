@@ -124,7 +124,7 @@ def test_pulled_out_in_the_middle(sites, disk):
 
 def test_what_is_urgent_goes_beside_an_original(sites, tier):
     site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
-    (site.mnt / "clip.mov").write_bytes(pattern(24 * MIB))
+    (site.mnt / "clip.mov").write_bytes(pattern(64 * MIB))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
     (site.mnt / "other.mov").write_bytes(pattern(8 * MIB, 1))
     wait_for(lambda: site.state("other.mov") == "queued", "another original to wait")
