@@ -145,8 +145,8 @@ struct lane *lane_of(struct transfer *transfer, uint32_t tier);
 void senders_init(struct lane *lane);
 int senders_start(struct lane *lane);
 void senders_stop_locked(struct lane *lane);
-void senders_fini(struct lane *lane); /* joins */
-bool senders_busy(const struct lane *lane);
+void senders_fini(struct lane *lane);           /* joins */
+unsigned senders_busy(const struct lane *lane); /* how many */
 
 /* One has ended with its row. */
 bool senders_have_news_locked(const struct lane *lane);

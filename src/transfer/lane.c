@@ -333,12 +333,12 @@ static void requeue(struct lane *lane, bool hasten)
 /* *ret_until_ns stays 0 after a row was given. */
 static int hand_out(struct lane *lane, int condition, int64_t *ret_until_ns)
 {
-	bool busy = senders_busy(lane);
+	unsigned busy = senders_busy(lane);
 	int64_t now_ns;
 	int r = 0;
 
 	/* A tier that takes nothing is tried with one file. */
-	if (!condition || !busy)
+	if (condition ? busy == 0 : busy < SENDERS)
 		r = give_next(lane, condition);
 	if (r != 0)
 		return r < 0 ? r : 0;

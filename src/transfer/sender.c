@@ -71,13 +71,14 @@ bool senders_have_news_locked(const struct lane *lane)
 	return false;
 }
 
-bool senders_busy(const struct lane *lane)
+unsigned senders_busy(const struct lane *lane)
 {
+	unsigned count = 0;
+
 	scoped_lock(&lane->transfer->lock);
 	for (unsigned i = 0; i < SENDERS; i++)
-		if (lane->senders[i].state != SENDER_IDLE)
-			return true;
-	return false;
+		count += lane->senders[i].state != SENDER_IDLE;
+	return count;
 }
 
 /*
