@@ -404,7 +404,7 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	if (r < 0)
 		return r;
 	if (object->size > s3_part_bytes(object->size))
-		return s3_put_parts(s3, key, object, source);
+		return s3_put_parts(s3, key, object, source, NULL);
 	bytes = malloc(object->size + 1);
 	if (!bytes)
 		return -ENOMEM;
@@ -432,6 +432,7 @@ const struct tier_backend s3_backend = {
 	.probe = s3_probe,
 	.survey = s3_survey,
 	.put = s3_put,
+	.copy = s3_copy,
 	.stat = s3_stat,
 	.get = s3_get,
 	.check = s3_check,

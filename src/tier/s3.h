@@ -59,7 +59,7 @@ static inline struct s3_tier *s3_of(struct tier *tier)
 /* Requests: s3_http.c -------------------------------------------------------------------- */
 
 #define S3_QUERY_MAX 6
-#define S3_HEADERS_MAX 16
+#define S3_HEADERS_MAX 24
 
 struct s3_request {
 	const char *method;
@@ -88,6 +88,7 @@ struct s3_request {
 };
 
 #define S3_REPLY_MAX (4u << 20)
+#define S3_ETAG_SIZE 128
 #define S3_TRIES 3u
 #define S3_HANG_S 30u
 
@@ -98,7 +99,7 @@ struct s3_reply {
 	long status;                      /* 0: no answer */
 	char code[64];                    /* of the error, "" none */
 	char region[64];                  /* that the server says it is, "" none */
-	char etag[128];                   /* without its quotes, "" none */
+	char etag[S3_ETAG_SIZE];          /* without its quotes, "" none */
 	char digest[DIGEST_HEX_SIZE];     /* S3_META_DIGEST, "" none */
 	int64_t length;                   /* Content-Length, -1 none */
 	int64_t range_start, range_total; /* Content-Range, -1 none */
@@ -225,8 +226,28 @@ struct s3_meta {
 void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
 		 const struct tier_object *object, struct s3_meta *text);
 
+/* An object of ours whose bytes a copy gets: s3_copy.c. */
+struct s3_origin {
+	char *source; /* owned; the value of x-amz-copy-source */
+	char etag[S3_ETAG_SIZE];
+	char match[S3_ETAG_SIZE + 2]; /* the same in quotes; "" whatever it is */
+};
+
+/* The headers of a request that copies; they live as long as @origin. */
+void s3_add_origin(struct s3_request *request, const struct s3_origin *origin);
+
+/* Take the ETag from the answer to such a request: its body has it. -EREMOTEIO: none. */
+int s3_take_copied(struct s3_reply *reply);
+
+int s3_copy(struct tier *tier, const char *from, const char *key, const struct tier_object *object,
+	    const struct tier_source *source);
+
+/* 0, -EEXIST: there is an object. */
+int s3_is_taken(struct s3_tier *s3, const char *key);
+
+/* @origin: the parts are copied from there; NULL: sent. */
 int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *object,
-		 const struct tier_source *source);
+		 const struct tier_source *source, const struct s3_origin *origin);
 
 /* Bytes of a part but the last, for an object of @size: the same for all of them. */
 uint64_t s3_part_bytes(uint64_t size);

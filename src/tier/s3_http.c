@@ -462,9 +462,9 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 	struct s3_verdict verdict;
 	bool again;
 
-	/* A POST may say 200 and then fail; other good answers are data of anybody's. */
+	/* A POST or a copy may say 200 and then fail; what GET answers is data of anybody's. */
 	if (curl == CURLE_OK &&
-	    (reply->status / 100 != 2 || strcmp(exchange->request->method, "POST") == 0))
+	    (reply->status / 100 != 2 || strcmp(exchange->request->method, "GET") != 0))
 		s3_read_error(reply);
 	verdict = s3_judge(curl, exchange->request->method, reply, exchange->signed_s);
 	if (verdict.next == S3_DONE)

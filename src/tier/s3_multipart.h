@@ -4,13 +4,13 @@
 /* What the two halves of a multipart upload share: s3_parts.c (the upload), s3_send.c (bytes). */
 #include "tier/s3.h"
 
-#define S3_ETAG_SIZE 128
-
 struct s3_parts {
 	struct s3_tier *s3;
 	const char *key;
 	const struct tier_object *object;
 	const struct tier_source *source;
+	const struct s3_origin
+		*origin; /* borrowed; the server copies from there, NULL: bytes are sent */
 
 	uint64_t part_bytes;
 	unsigned count;
@@ -27,5 +27,6 @@ static inline uint64_t s3_part_length(const struct s3_parts *parts, unsigned ind
 	return left < parts->part_bytes ? left : parts->part_bytes;
 }
 
-/* Send all parts that the server does not have: parts->etags is full afterwards. */
+/* Send (or have copied) all parts that the server does not have: parts->etags is full afterwards.
+ */
 int s3_send_parts(struct s3_parts *parts);

@@ -299,6 +299,9 @@ static int complete(struct s3_parts *parts)
 
 	if (r < 0)
 		return r;
+	/* Nobody here has seen the bytes: equal parts of equal bytes have the origin's ETag. */
+	if (parts->origin)
+		memcpy(etag, parts->origin->etag, sizeof(etag));
 	r = post_completion(parts, text, true);
 	there = r == -ECANCELED ? r
 				: s3_confirm_sent(parts->s3, parts->key, parts->object,
@@ -325,7 +328,8 @@ static int start(struct s3_parts *parts)
 	if (r != -ENOENT)
 		return r;
 	/* Put together, and the answer was lost? Or thrown away by the server. */
-	r = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source, "");
+	r = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source,
+			    parts->origin ? parts->origin->etag : "");
 	if (r != -ENOENT)
 		return r == 0 ? 1 : r;
 	return create(parts);
@@ -335,14 +339,14 @@ static int start(struct s3_parts *parts)
 static bool is_final(int error)
 {
 	return error == -EEXIST || error == -ESTALE || error == -EBADMSG || error == -EFBIG ||
-	       error == -ENAMETOOLONG;
+	       error == -ENAMETOOLONG || error == -ENOTSUP;
 }
 
 int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *object,
-		 const struct tier_source *source)
+		 const struct tier_source *source, const struct s3_origin *origin)
 {
 	cleanup_with(parts_fini) struct s3_parts parts = {
-		.s3 = s3, .key = key, .object = object, .source = source
+		.s3 = s3, .key = key, .object = object, .source = source, .origin = origin
 	};
 	struct digest digest;
 	int r = parts_init(&parts);
@@ -351,9 +355,11 @@ int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *
 		r = start(&parts);
 	if (r == 0) {
 		r = s3_send_parts(&parts);
+		if (origin && (r == -ENOENT || r == -EEXIST))
+			r = -ESTALE; /* the origin is gone, or is another one by now */
 		if (r == 0)
 			digest_final(parts.digest, &digest);
-		if (r == 0 && !digest_equal(&digest, &object->digest))
+		if (r == 0 && !origin && !digest_equal(&digest, &object->digest))
 			r = -ESTALE;
 		if (r == 0)
 			r = complete(&parts);

@@ -36,7 +36,7 @@ void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
 		s3_add_header(request, S3_META_SITE, object->site);
 }
 
-static int is_taken(struct s3_tier *s3, const char *key)
+int s3_is_taken(struct s3_tier *s3, const char *key)
 {
 	struct s3_reply reply;
 	int r = s3_head(s3, key, &reply);
@@ -104,7 +104,7 @@ int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t 
 		learn_condition(s3);
 	/* Only asking first is left where the server was never seen to keep the condition. */
 	if (r == 0 && !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
-		r = is_taken(s3, key);
+		r = s3_is_taken(s3, key);
 	if (r < 0)
 		return r;
 	r = put_once(s3, &request, flags, ret_etag);

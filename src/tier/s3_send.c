@@ -5,6 +5,7 @@
  * next part (block by block, checked by the source) while the others move.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "tier/s3_multipart.h"
@@ -22,7 +23,7 @@ enum slot_state { SLOT_FREE, SLOT_MOVING, SLOT_WAITING };
 struct slot {
 	enum slot_state state;
 	unsigned index; /* of the part, from 0 */
-	char number[12];
+	char number[12], range[64];
 	uint8_t *buffer; /* owned; parts->part_bytes */
 	int64_t ready_ns;
 	struct s3_request request;
@@ -68,6 +69,8 @@ static int sending_init(struct sending *sending)
 	(void)curl_multi_setopt(sending->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
 	(void)curl_multi_setopt(sending->multi, CURLMOPT_MAXCONNECTS, (long)sending->slot_count);
 	for (unsigned i = 0; i < sending->slot_count; i++) {
+		if (parts->origin)
+			continue; /* no byte of it comes here */
 		sending->slots[i].buffer = malloc(parts->part_bytes);
 		if (!sending->slots[i].buffer)
 			return -ENOMEM;
@@ -113,6 +116,8 @@ static void landed(struct sending *sending, struct slot *slot, CURLcode curl)
 		slot->ready_ns = monotonic_ns() + pause_ns;
 		return;
 	}
+	if (r == 0 && sending->parts->origin)
+		r = s3_take_copied(reply);
 	if (r == 0 && !reply->etag[0])
 		r = -EREMOTEIO; /* it cannot be put together */
 	if (r == 0) {
@@ -196,6 +201,22 @@ static int has_part(struct s3_parts *parts, unsigned index, const uint8_t *buffe
 	return 1;
 }
 
+/* The request of a part but for where its bytes come from. */
+static void address(struct sending *sending, struct slot *slot, unsigned index)
+{
+	struct s3_parts *parts = sending->parts;
+
+	slot->index = index;
+	(void)snprintf(slot->number, sizeof(slot->number), "%u", index + 1);
+	slot->request = (struct s3_request){
+		.method = "PUT",
+		.key = parts->key,
+		.tries = PART_TRIES,
+	};
+	s3_add_query(&slot->request, "partNumber", slot->number);
+	s3_add_query(&slot->request, "uploadId", parts->upload);
+}
+
 /* Read the next part and send it, unless the server has it. */
 static int fill(struct sending *sending, struct slot *slot)
 {
@@ -208,24 +229,36 @@ static int fill(struct sending *sending, struct slot *slot)
 		r = has_part(parts, index, slot->buffer);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	slot->index = index;
-	(void)snprintf(slot->number, sizeof(slot->number), "%u", index + 1);
-	slot->request = (struct s3_request){
-		.method = "PUT",
-		.key = parts->key,
-		.body = slot->buffer,
-		.body_length = length,
-		.pace = parts->source,
-		.tries = PART_TRIES,
-	};
-	s3_add_query(&slot->request, "partNumber", slot->number);
-	s3_add_query(&slot->request, "uploadId", parts->upload);
+	address(sending, slot, index);
+	slot->request.body = slot->buffer;
+	slot->request.body_length = length;
+	slot->request.pace = parts->source;
 	r = s3_payload_hash(slot->buffer, length, slot->request.payload_hash);
 	if (r < 0)
 		return r;
 	s3_exchange_init(&slot->exchange, parts->s3, &slot->request);
 	launch(sending, slot);
 	return 0;
+}
+
+/* The next part comes from the origin. One that is there already shows in the ETag of the whole. */
+static void fill_by_copy(struct sending *sending, struct slot *slot)
+{
+	struct s3_parts *parts = sending->parts;
+	unsigned index = sending->next++;
+	uint64_t start = index * parts->part_bytes;
+
+	if (parts->listed[index]) {
+		parts->etags[index] = take_ptr(parts->listed[index]);
+		return;
+	}
+	address(sending, slot, index);
+	s3_add_origin(&slot->request, parts->origin);
+	(void)snprintf(slot->range, sizeof(slot->range), "bytes=%" PRIu64 "-%" PRIu64, start,
+		       start + s3_part_length(parts, index) - 1);
+	s3_add_header(&slot->request, "x-amz-copy-source-range", slot->range);
+	s3_exchange_init(&slot->exchange, parts->s3, &slot->request);
+	launch(sending, slot);
 }
 
 /* The first free slot; *ret_busy: any is not free. */
@@ -252,7 +285,9 @@ int s3_send_parts(struct s3_parts *parts)
 		bool busy;
 		struct slot *slot = look(&sending, &busy);
 
-		if (slot && sending.next < parts->count)
+		if (slot && sending.next < parts->count && parts->origin)
+			fill_by_copy(&sending, slot);
+		else if (slot && sending.next < parts->count)
 			r = fill(&sending, slot);
 		else if (!busy)
 			break;

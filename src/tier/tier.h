@@ -87,6 +87,13 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	int (*put)(struct tier *tier, const char *key, const struct tier_object *object,
 		   const struct tier_source *source);
 
+	/*
+	 * May be NULL. As put, but the place takes the bytes from its object @from. -ESTALE: that
+	 * is gone or is not @object, put would do; -ENOTSUP: the place does not copy (this one).
+	 */
+	int (*copy)(struct tier *tier, const char *from, const char *key,
+		    const struct tier_object *object, const struct tier_source *source);
+
 	/* Size as the tier has it; -ENOENT. -EISDIR, -ELOOP: something else has that name. */
 	int (*stat)(struct tier *tier, const char *key, uint64_t *ret_size);
 

@@ -28,8 +28,9 @@ struct job {
 	const struct queue_row *row; /* the sender's */
 	struct node_row node;
 	struct content_row content;
-	char *path; /* owned */
-	int fd;     /* owned */
+	struct copy_row copy; /* owned; that the tier has, under another path; key NULL: none */
+	char *path;           /* owned */
+	int fd;               /* owned */
 };
 
 static void job_fini(struct job *job)
@@ -37,6 +38,7 @@ static void job_fini(struct job *job)
 	free(job->path);
 	if (job->fd >= 0)
 		(void)close(job->fd);
+	copy_row_fini(&job->copy);
 	content_row_fini(&job->content);
 }
 
@@ -107,8 +109,8 @@ static int record(struct job *job, const struct copy_row *copy, enum record_flag
 	return 0;
 }
 
-/* The content is in that tier already, under another path: 1 recorded, 0 not there. */
-static int use_copy_there(struct job *job)
+/* The content's copy in that tier, under whatever path: job->copy.key stays NULL without one. */
+static int find_copy_there(struct job *job)
 {
 	struct catalog *catalog = job->lane->transfer->catalog;
 	struct copy_row *copies = NULL;
@@ -118,16 +120,15 @@ static int use_copy_there(struct job *job)
 	r = catalog_get_copies(catalog, job->content.id, &copies, &count);
 	if (r < 0)
 		return r;
-	r = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (r == 0 && copies[i].tier == job->row->tier && !copies[i].bad) {
-			r = record(job, &copies[i], 0);
-			r = r < 0 ? r : 1;
+		if (!job->copy.key && copies[i].tier == job->row->tier && !copies[i].bad) {
+			job->copy = copies[i];
+			copies[i].key = NULL; /* the job's now */
 		}
 		copy_row_fini(&copies[i]);
 	}
 	free(copies);
-	return r;
+	return 0;
 }
 
 /* Where a name that may not be a key goes: all but printable ASCII becomes '_'. */
@@ -193,6 +194,24 @@ static int is_it_this(struct job *job, const char *key, struct source *source)
 	return r < 0 ? r : 1;
 }
 
+/* Make the object: of the copy that the tier has, else of the bytes here. The tier's errors. */
+static int make_object(struct job *job, const char *key, const struct tier_object *object,
+		       const struct tier_source *bytes)
+{
+	struct tier *tier = job->lane->tier.tier;
+	int r;
+
+	if (job->copy.key) {
+		r = tier->backend->copy(tier, job->copy.key, key, object, bytes);
+		if (r != -ESTALE)
+			return r;
+		log_warning("tier %s: the copy %s is gone or another object: %s is sent again",
+			    tier->name, job->copy.key, job->path);
+		copy_row_fini(&job->copy);
+	}
+	return tier->backend->put(tier, key, object, bytes);
+}
+
 /* 1 the object under @key is this content, 0 the key is another's. */
 static int put_under(struct job *job, const char *key, struct source *source)
 {
@@ -208,6 +227,8 @@ static int put_under(struct job *job, const char *key, struct source *source)
 	uint64_t size;
 	int r;
 
+	if (job->copy.key && strcmp(key, job->copy.key) == 0)
+		return 1;
 	/*
 	 * Asked first: what was sent before a crash is not sent again, nor is a name tried in vain.
 	 * Over a network the question costs as much as what is small.
@@ -216,7 +237,7 @@ static int put_under(struct job *job, const char *key, struct source *source)
 		    ? -ENOENT
 		    : tier->backend->stat(tier, key, &size);
 	if (r == -ENOENT)
-		r = tier->backend->put(tier, key, &object, &bytes);
+		r = make_object(job, key, &object, &bytes);
 	else if (r == 0)
 		r = -EEXIST;
 	if (r == 0)
@@ -256,6 +277,8 @@ static int put(struct job *job, struct source *source)
 		if (!tier_key_ok(key))
 			return -ENAMETOOLONG;
 		r = put_under(job, key, source);
+		if (r == -ENOTSUP && job->copy.key) /* it is stored, and has one name there */
+			return record(job, &job->copy, 0);
 		if (r == -EILSEQ && !plain) {
 			plain = true; /* bytes that the place has no name for */
 			continue;
@@ -268,6 +291,8 @@ static int put(struct job *job, struct source *source)
 			return r;
 		if (r == 0)
 			continue;
+		if (job->copy.key)
+			return record(job, &job->copy, 0);
 		now = realtime_ns();
 		return record(job,
 			      &(struct copy_row){
@@ -391,6 +416,12 @@ static int send_bytes(struct job *job)
 	return try_later(job, source.error ? source.error : r);
 }
 
+/* The copy that the tier has needs no second name there, or has this one. */
+static bool has_right_name(const struct job *job)
+{
+	return !job->lane->tier.tier->backend->copy || strcmp(job->copy.key, job->path) == 0;
+}
+
 static int send_job(struct job *job)
 {
 	struct transfer *transfer = job->lane->transfer;
@@ -403,10 +434,12 @@ static int send_job(struct job *job)
 		return try_later(job, r);
 	if (transfer_excludes(transfer, job->path) && !file_state_is_stored(job->node.state))
 		return leave_here(job);
-	r = use_copy_there(job);
-	if (r < 0)
-		return try_later(job, r);
-	return r > 0 ? 0 : send_bytes(job);
+	r = find_copy_there(job);
+	if (r == 0 && job->copy.key && has_right_name(job))
+		r = record(job, &job->copy, 0);
+	else if (r == 0)
+		return send_bytes(job);
+	return r < 0 ? try_later(job, r) : 0;
 }
 
 int sender_send(struct sender *sender)

@@ -23,6 +23,7 @@ class Gate:
         self.stalled_most = 0
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
+        self.copies = []       # first lines of requests that make the server copy an object
         self.links = set()
         self.context = None
         if certificate:
@@ -70,6 +71,8 @@ class Gate:
                     line = data.split(b"\r\n", 1)[0]
                     if self.watch and self.watch in line:
                         self.seen.append(line)
+                    if b"\r\nx-amz-copy-source:" in data:
+                        self.copies.append(line)
                     self.wait_while_stalled(link, line)
                     if self.swallow and self.swallow in data:
                         self.swallow = None

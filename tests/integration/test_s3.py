@@ -112,6 +112,13 @@ def gate(bucket):
     gate.close()
 
 
+@pytest.fixture
+def any_gate(any_bucket):
+    gate = Gate(any_bucket.port)
+    yield gate
+    gate.close()
+
+
 def tier_error(site):
     return site.status()["moving"].get("tier_error") or ""
 
@@ -419,9 +426,66 @@ def test_small_files_go_side_by_side(bucket, gate, sites):
     media = bucket.media()
     for index in range(20):
         assert f"take{index}.wav" in media
-    assert len([name for name in media if name.startswith("taken")]) == 1, "one content, sent once"
+    assert {"taken0.wav", "taken1.wav"} <= set(media)
     puts = [line for line in gate.seen if line.startswith(b"PUT")]
-    assert len(puts) == 21, puts
+    assert len(puts) == 22, puts
+    assert len(gate.copies) == 1, "one content, sent once"
+
+
+def test_a_second_path_is_copied_there(any_bucket, any_gate, sites):
+    bucket, gate = any_bucket, any_gate
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    contents = {"a b+c.wav": pattern(MIB, 2), "clip.mov": pattern(2 * PART + 5, 3), "empty": b""}
+    for name, data in contents.items():
+        (cart.mnt / name).write_bytes(data)
+    cart.wait()
+    before = gate.sent
+    (cart.mnt / "copies").mkdir()
+    for name, data in contents.items():
+        (cart.mnt / "copies" / name).write_bytes(data)
+        os.utime(cart.mnt / "copies" / name, ns=(10**18, 10**18))
+    cart.wait()
+    assert gate.sent < before + MIB // 4
+    for name, data in contents.items():
+        assert bucket.get(name) == data and bucket.get(f"copies/{name}") == data
+        meta = bucket.client.head_object(Bucket=bucket.name,
+                                         Key=f"show 1/copies/{name}")["Metadata"]
+        assert meta["mediafs-size"] == str(len(data)) and meta["mediafs-mtime-ns"] == str(10**18)
+    assert bucket.uploads() == []
+    # What somebody has is never written over, and where the first one is gone it is sent again.
+    bucket.put("third/clip.mov", b"theirs")
+    bucket.put("a b+c.wav", b"theirs, too")
+    bucket.client.delete_object(Bucket=bucket.name, Key="show 1/clip.mov")
+    (cart.mnt / "third").mkdir()
+    for name, data in contents.items():
+        (cart.mnt / "third" / name).write_bytes(data)
+    cart.wait()
+    assert bucket.get("third/clip.mov") == b"theirs" and bucket.get("a b+c.wav") == b"theirs, too"
+    assert bucket.get("third/a b+c.wav") == contents["a b+c.wav"]
+    other, = (name for name in bucket.media() if name.startswith("third/clip~"))
+    assert bucket.get(other) == contents["clip.mov"]
+    assert gate.sent > before + len(contents["clip.mov"])
+    cart.cmd("evict", cart.mnt / "third")
+    assert (cart.mnt / "third/clip.mov").read_bytes() == contents["clip.mov"]
+
+
+def test_kill_in_a_copy(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    data = pattern(3 * PART + 5)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait()
+    gate.stall = b"partNumber=3&"
+    gate.watch = b"partNumber="
+    (cart.mnt / "again.mov").write_bytes(data)
+    wait_for(lambda: gate.stalled == 1 and len(gate.seen) == 4, "the copy to be on its way")
+    cart.kill()
+    gate.cut()
+    gate.stall = None
+    before = gate.sent
+    cart.mount()
+    cart.wait()
+    assert bucket.get("again.mov") == data and bucket.uploads() == []
+    assert gate.sent < before + MIB
 
 
 def test_a_small_file_does_not_wait_for_a_large_one(bucket, gate, sites):
