@@ -6,6 +6,8 @@
  * generation it is about: the writer drops it when the file has moved on, or when the
  * state table forbids it (then the waiting form gives -ESTALE).
  */
+#include <inttypes.h>
+
 #include "catalog/nodes.h"
 #include "hash/blockmap.h"
 
@@ -172,6 +174,16 @@ int catalog_dequeue(struct catalog *catalog, uint64_t id, uint64_t generation, u
 #define QUEUE_AGEING_NS (30ll * 60 * 1000000000)
 int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
 		       struct queue_row *ret_rows, size_t max);
+
+/*
+ * What a put to a tier left behind for the next one is in meta under this, with tiers.id and
+ * contents.id.
+ */
+#define UPLOAD_NOTE_PREFIX "upload.%" PRIu32 "."
+
+/* Of @tier, one whose content is of no file that is queued. 1 found (caller frees), 0 none. */
+int catalog_find_leftover(struct catalog *catalog, uint32_t tier, uint64_t *ret_content,
+			  char **ret_note);
 
 /* When the next row falls due (INT64_MAX when none). */
 int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns);

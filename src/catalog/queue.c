@@ -42,6 +42,12 @@ STATEMENT(sql_page, "SELECT " QUEUE_COLUMNS " FROM queue WHERE (id, tier) > (?1,
 STATEMENT(sql_totals, "SELECT files, bytes, poison FROM queue_totals WHERE tier = ?1");
 SCAN_STATEMENT(sql_all_totals, "SELECT sum(files), sum(bytes), sum(poison) FROM queue_totals");
 
+STATEMENT(sql_leftover, "SELECT CAST(substr(key, ?4) AS INTEGER), value FROM meta"
+			" WHERE key > ?1 AND key < ?2 AND NOT EXISTS (SELECT 1 FROM inodes, queue"
+			" WHERE inodes.content > 0"
+			" AND inodes.content = CAST(substr(meta.key, ?4) AS INTEGER)"
+			" AND queue.id = inodes.id AND queue.tier = ?3) LIMIT 1");
+
 struct queue_step {
 	struct step step;
 	struct queue_row row;
@@ -425,4 +431,34 @@ int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation
 	stored->copy.key = NULL;
 	memcpy(stored->key, copy->key, key_bytes);
 	return step_submit(catalog, &stored->step, STEP_DURABLE);
+}
+
+int catalog_find_leftover(struct catalog *catalog, uint32_t tier, uint64_t *ret_content,
+			  char **ret_note)
+{
+	cleanup_reader struct db *db = NULL;
+	cleanup_query struct query query = { 0 };
+	char first[32], after[32];
+	size_t length;
+	int r = reader_take(catalog, &db);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(first, sizeof(first), UPLOAD_NOTE_PREFIX, tier);
+	length = strlen(first);
+	memcpy(after, first, length + 1);
+	after[length - 1]++; /* behind all that begin so */
+	query = query_start(db, &sql_leftover);
+	query_text(&query, first);
+	query_text(&query, after);
+	query_int(&query, tier);
+	query_int(&query, (int64_t)length + 1);
+	r = query_row(&query);
+	if (r <= 0)
+		return r;
+	r = query_copy_bytes(&query, 1, ret_note);
+	if (r < 0)
+		return r;
+	*ret_content = (uint64_t)query_get_int(&query, 0);
+	return 1;
 }

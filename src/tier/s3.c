@@ -433,6 +433,7 @@ const struct tier_backend s3_backend = {
 	.survey = s3_survey,
 	.put = s3_put,
 	.copy = s3_copy,
+	.forget = s3_forget,
 	.stat = s3_stat,
 	.get = s3_get,
 	.check = s3_check,

@@ -209,7 +209,9 @@ int s3_list(struct tier *tier, const char *prefix,
 int s3_survey(struct tier *tier, survey_fn fn, void *arg);
 
 /* Give up an upload of ours. Where deleting is not allowed, the bucket's own rule has to. */
-void s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
+int s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
+
+int s3_forget(struct tier *tier, const char *note);
 
 /*
  * PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. @ret_etag: NULL, or

@@ -14,10 +14,12 @@ struct s3_parts {
 
 	uint64_t part_bytes;
 	unsigned count;
-	char *upload;  /* owned; the server's id */
-	char **listed; /* owned; ETags of parts that the server said it has, NULL not */
-	char **etags;  /* owned; ETags of the parts that it has */
-	struct digest_state *digest; /* owned; of all bytes, in order */
+	char *upload;        /* owned; the server's id */
+	char **listed;       /* owned; ETags of parts that the server said it has, NULL not */
+	char **etags;        /* owned; ETags of the parts that it has */
+	unsigned since_note; /* parts that it got since they were noted */
+	struct digest_state *digest; /* owned; of the bytes that were read, in order */
+	uint64_t digested;
 };
 
 static inline uint64_t s3_part_length(const struct s3_parts *parts, unsigned index)
@@ -26,6 +28,9 @@ static inline uint64_t s3_part_length(const struct s3_parts *parts, unsigned ind
 
 	return left < parts->part_bytes ? left : parts->part_bytes;
 }
+
+/* The part @index has arrived with @etag. */
+int s3_part_arrived(struct s3_parts *parts, unsigned index, const char *etag);
 
 /* Send (or have copied) all parts that the server does not have: parts->etags is full afterwards.
  */

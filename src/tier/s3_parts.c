@@ -5,7 +5,8 @@
  * the source; a later put of the same content asks the server for the parts it has, and
  * believes it where the MD5 of the bytes here is the part's ETag.
  *
- * The note, as JSON: v 1, key, part (bytes), upload (the server's id).
+ * The note, as JSON: v 1, key, content (its digest), part (bytes), upload (the server's id), etags
+ * (of the parts that arrived, "" of the others).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +23,12 @@
 
 /* Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits": 10 000 parts. */
 #define PARTS_WANTED 9500u
+
+/*
+ * It holds the ETags of all parts, and is written so often: what a crash costs is reading a 64th of
+ * the object.
+ */
+#define NOTES_OF_ONE 64u
 
 uint64_t s3_part_bytes(uint64_t size)
 {
@@ -56,59 +63,161 @@ static int parts_init(struct s3_parts *parts)
 
 /* The note ------------------------------------------------------------------------------- */
 
-static int write_note(const struct s3_parts *parts)
+static json_t *etags_json(const struct s3_parts *parts)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; list && i < parts->count; i++)
+		/* What is missing in it is read again. */
+		(void)json_array_append_new(list,
+					    json_string(parts->etags[i] ? parts->etags[i] : ""));
+	return list;
+}
+
+static int write_note(const struct s3_parts *parts, enum note_flags flags)
 {
 	cleanup_json json_t *root = NULL;
 	cleanup_free char *text = NULL;
+	char hex[DIGEST_HEX_SIZE];
 
 	if (!parts->source->note)
 		return 0;
-	root = json_pack("{s:i,s:o,s:I,s:s}", "v", 1, "key", json_path(parts->key), "part",
-			 (json_int_t)parts->part_bytes, "upload", parts->upload);
+	digest_hex(&parts->object->digest, hex);
+	root = json_pack("{s:i,s:o,s:s,s:I,s:s,s:o}", "v", 1, "key", json_path(parts->key),
+			 "content", hex, "part", (json_int_t)parts->part_bytes, "upload",
+			 parts->upload, "etags", etags_json(parts));
 	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-	return text ? parts->source->note(parts->source->arg, text) : -ENOMEM;
+	return text ? parts->source->note(parts->source->arg, text, flags) : -ENOMEM;
+}
+
+int s3_part_arrived(struct s3_parts *parts, unsigned index, const char *etag)
+{
+	parts->etags[index] = strdup(etag);
+	if (!parts->etags[index])
+		return -ENOMEM;
+	if (++parts->since_note * NOTES_OF_ONE < parts->count)
+		return 0;
+	parts->since_note = 0;
+	return write_note(parts, 0);
 }
 
 static void drop_note(const struct s3_parts *parts)
 {
 	if (parts->source->note)
 		/* One that stays costs the next put a question. */
-		(void)parts->source->note(parts->source->arg, NULL);
+		(void)parts->source->note(parts->source->arg, NULL, 0);
 }
 
-void s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload)
+int s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload)
 {
 	struct s3_request request = { .method = "DELETE", .key = key, .tries = 1 };
 	struct s3_reply reply;
+	int r;
 
 	s3_add_query(&request, "uploadId", upload);
-	/* Where deleting is not allowed, the bucket's own rule has to do it. */
-	(void)s3_call(s3, &request, &reply);
+	r = s3_call(s3, &request, &reply);
 	s3_reply_fini(&reply);
+	return r;
+}
+
+/* A note, read and checked. */
+struct note {
+	json_t *root; /* owned */
+	char *key;    /* owned; NULL: it is of no use */
+	const char *upload, *content;
+	int64_t part_bytes;
+};
+
+static void note_fini(struct note *note)
+{
+	json_decref(note->root);
+	free(note->key);
+}
+
+static void read_note(struct s3_tier *s3, const char *text, struct note *ret_note)
+{
+	json_t *root = json_loads(text, 0, NULL);
+	cleanup_free char *key = json_path_value(json_object_get(root, "key"));
+
+	*ret_note = (struct note){
+		.root = root,
+		.upload = json_string_or(root, "upload", ""),
+		.content = json_string_or(root, "content", ""),
+		.part_bytes = json_int_or(root, "part", 0),
+	};
+	if (key && json_int_or(root, "v", 0) == 1 && *ret_note->upload &&
+	    s3_check_key(s3, key) == 0)
+		ret_note->key = take_ptr(key);
+}
+
+int s3_forget(struct tier *tier, const char *text)
+{
+	cleanup_with(note_fini) struct note note = { 0 };
+	struct s3_tier *s3 = s3_of(tier);
+	int r;
+
+	read_note(s3, text, &note);
+	if (!note.key)
+		return 0;
+	r = s3_enter(s3);
+	if (r == 0)
+		r = s3_abort_upload(s3, note.key, note.upload);
+	/* Where deleting is not allowed, the bucket's own rule has to do it. */
+	return r == -EHOSTDOWN || r == -ECANCELED ? r : 0;
+}
+
+/* Take the ETags that the parts got when they were sent: what is listed with them needs no look. */
+static int recall_etags(struct s3_parts *parts, const struct note *note)
+{
+	const json_t *list = json_object_get(note->root, "etags");
+
+	for (unsigned i = 0; i < parts->count; i++) {
+		const char *etag = json_string_value(json_array_get(list, i));
+
+		if (!etag || !*etag)
+			continue;
+		parts->etags[i] = strdup(etag);
+		if (!parts->etags[i])
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 /* What an earlier put left: parts->upload when it is of use. */
 static int recall(struct s3_parts *parts)
 {
-	cleanup_json json_t *root = NULL;
-	cleanup_free char *text = NULL, *key = NULL;
-	const char *upload;
+	cleanup_with(note_fini) struct note note = { 0 };
+	cleanup_free char *text = NULL;
+	char hex[DIGEST_HEX_SIZE];
 	int r = parts->source->recall ? parts->source->recall(parts->source->arg, &text) : 0;
 
 	if (r <= 0)
 		return r;
-	root = json_loads(text, 0, NULL);
-	key = json_path_value(json_object_get(root, "key"));
-	upload = json_string_or(root, "upload", "");
-	if (json_int_or(root, "v", 0) != 1 || !key || !*upload || s3_check_key(parts->s3, key) < 0)
+	read_note(parts->s3, text, &note);
+	if (!note.key)
 		return 0;
-	if (strcmp(key, parts->key) != 0 ||
-	    json_int_or(root, "part", 0) != (int64_t)parts->part_bytes) {
-		s3_abort_upload(parts->s3, key, upload); /* ours, and nobody goes on with it */
+	digest_hex(&parts->object->digest, hex);
+	if (strcmp(note.key, parts->key) != 0 || note.part_bytes != (int64_t)parts->part_bytes ||
+	    strcmp(note.content, hex) != 0) {
+		/* Ours, and nobody goes on with it. */
+		(void)s3_abort_upload(parts->s3, note.key, note.upload);
 		return 0;
 	}
-	parts->upload = strdup(upload);
-	return parts->upload ? 0 : -ENOMEM;
+	parts->upload = strdup(note.upload);
+	return parts->upload ? recall_etags(parts, &note) : -ENOMEM;
+}
+
+/* Of what was noted, only what the server lists alike is there. */
+static void compare_listed(struct s3_parts *parts)
+{
+	for (unsigned i = 0; i < parts->count; i++) {
+		const char *listed = parts->listed[i];
+
+		if (parts->etags[i] && listed && strcasecmp(parts->etags[i], listed) == 0)
+			continue;
+		free(parts->etags[i]);
+		parts->etags[i] = NULL;
+	}
 }
 
 /* What the server has --------------------------------------------------------------------- */
@@ -215,7 +324,7 @@ static int create(struct s3_parts *parts)
 	s3_reply_fini(&reply);
 	if (r == -EPROTO || (r == 0 && (!parts->upload || !*parts->upload)))
 		return -EREMOTEIO;
-	return r < 0 ? r : write_note(parts);
+	return r < 0 ? r : write_note(parts, NOTE_DURABLE);
 }
 
 /* Putting it together --------------------------------------------------------------------- */
@@ -321,10 +430,12 @@ static int start(struct s3_parts *parts)
 {
 	int r = recall(parts);
 
-	if (r == 0 && parts->upload)
+	if (r == 0 && parts->upload) {
 		r = list_parts(parts);
-	else if (r == 0)
+		compare_listed(parts);
+	} else if (r == 0) {
 		return create(parts);
+	}
 	if (r != -ENOENT)
 		return r;
 	/* Put together, and the answer was lost? Or thrown away by the server. */
@@ -357,16 +468,16 @@ int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *
 		r = s3_send_parts(&parts);
 		if (origin && (r == -ENOENT || r == -EEXIST))
 			r = -ESTALE; /* the origin is gone, or is another one by now */
-		if (r == 0)
+		if (r == 0 && parts.digested == object->size) {
 			digest_final(parts.digest, &digest);
-		if (r == 0 && !origin && !digest_equal(&digest, &object->digest))
-			r = -ESTALE;
+			r = digest_equal(&digest, &object->digest) ? 0 : -ESTALE;
+		}
 		if (r == 0)
 			r = complete(&parts);
 	}
 	r = r == 1 ? 0 : r;
 	if (is_final(r) && parts.upload)
-		s3_abort_upload(s3, key, parts.upload);
+		(void)s3_abort_upload(s3, key, parts.upload);
 	if (r == 0 || is_final(r))
 		drop_note(&parts);
 	return r;

@@ -120,12 +120,8 @@ static void landed(struct sending *sending, struct slot *slot, CURLcode curl)
 		r = s3_take_copied(reply);
 	if (r == 0 && !reply->etag[0])
 		r = -EREMOTEIO; /* it cannot be put together */
-	if (r == 0) {
-		char **etag = &sending->parts->etags[slot->index];
-
-		*etag = strdup(reply->etag);
-		r = *etag ? 0 : -ENOMEM;
-	}
+	if (r == 0)
+		r = s3_part_arrived(sending->parts, slot->index, reply->etag);
 	if (r < 0)
 		fail(sending, r);
 	clear_slot(slot);
@@ -182,6 +178,7 @@ static int read_part(struct sending *sending, unsigned index, uint8_t *buffer)
 		if (r < 0)
 			return r;
 		digest_update(parts->digest, buffer + done, piece);
+		parts->digested += piece;
 		pump(sending);
 		if (sending->error)
 			return sending->error;
@@ -284,6 +281,9 @@ int s3_send_parts(struct s3_parts *parts)
 	while (r == 0) {
 		bool busy;
 		struct slot *slot = look(&sending, &busy);
+
+		while (sending.next < parts->count && parts->etags[sending.next])
+			sending.next++; /* it was there when the upload was gone on with */
 
 		if (slot && sending.next < parts->count && parts->origin)
 			fill_by_copy(&sending, slot);

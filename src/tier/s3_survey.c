@@ -256,7 +256,7 @@ static int survey_parts(const struct survey *survey)
 		return r;
 	status = end_parts(survey, id, etag, true);
 	if (status == 412)
-		s3_abort_upload(survey->s3, PROBE_PARTS_KEY, id);
+		(void)s3_abort_upload(survey->s3, PROBE_PARTS_KEY, id);
 	return tell(survey, "multipart If-None-Match", status == 412 ? SURVEY_GOOD : SURVEY_LESS,
 		    status == 412 ? "kept"
 				  : "not kept: it is asked first, and another may be faster");

@@ -29,6 +29,10 @@ struct tier_object {
 	const char *site; /* borrowed; UUID of who sends it; NULL: not said */
 };
 
+enum note_flags {
+	NOTE_DURABLE = 1 << 0, /* on disk when it returns; else soon */
+};
+
 /* Where the bytes of an upload come from. */
 struct tier_source {
 	/* Fill @buffer with exactly @length bytes at @offset, checked against the block map. */
@@ -37,10 +41,10 @@ struct tier_source {
 	int (*pace)(void *arg, uint64_t bytes);
 	/*
 	 * What a put of this content left behind for the one that goes on after a crash: note()
-	 * keeps @text durably (NULL: nothing any more), recall() gives it back (1, caller
-	 * frees; 0 none). Both may be NULL.
+	 * keeps @text (NULL: nothing any more), recall() gives it back (1, caller frees; 0
+	 * none). Both may be NULL.
 	 */
-	int (*note)(void *arg, const char *text);
+	int (*note)(void *arg, const char *text, enum note_flags flags);
 	int (*recall)(void *arg, char **ret_text);
 	void *arg;
 };
@@ -93,6 +97,12 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	 */
 	int (*copy)(struct tier *tier, const char *from, const char *key,
 		    const struct tier_object *object, const struct tier_source *source);
+
+	/*
+	 * May be NULL. No put will go on with what one of them noted as @note: remove it there.
+	 * -EHOSTDOWN: later; else it is done, as far as it can be.
+	 */
+	int (*forget)(struct tier *tier, const char *note);
 
 	/* Size as the tier has it; -ENOENT. -EISDIR, -ELOOP: something else has that name. */
 	int (*stat)(struct tier *tier, const char *key, uint64_t *ret_size);

@@ -61,6 +61,7 @@ struct lane {
 	bool claimed;        /* seen to be ours since the start */
 	bool dirty;          /* the queue was changed through the catalog's queue of writes */
 	int64_t back_off_ns; /* the last pause, 0 after success */
+	int64_t forgot_ns;   /* monotonic: uploads of no use were last looked for */
 
 	/* Guarded by transfer->lock. */
 	uint64_t seen;           /* the last of transfer->wakes it looked at */
@@ -148,6 +149,9 @@ void senders_stop_locked(struct lane *lane);
 void senders_fini(struct lane *lane);           /* joins */
 unsigned senders_busy(const struct lane *lane); /* how many */
 
+/* One of them has @content. Only the lane's thread. */
+bool senders_have_content(const struct lane *lane, uint64_t content);
+
 /* One has ended with its row. */
 bool senders_have_news_locked(const struct lane *lane);
 
@@ -205,6 +209,9 @@ void transfer_event(struct transfer *transfer, const char *event, const char *pa
  */
 int transfer_open_file(struct transfer *transfer, uint64_t id, char **ret_path, int *ret_fd);
 
+/* Forget (in the tier, too) what was begun to be sent there and is in nobody's queue any more. */
+void lane_forget_uploads(struct lane *lane);
+
 /* What is read for sending, block by block, each one checked against the map. */
 struct source {
 	struct sender *sender;
@@ -226,5 +233,5 @@ void source_fini(struct source *source);
 /* As tier_source. */
 int source_read(void *arg, uint64_t offset, void *buffer, size_t length);
 int source_pace(void *arg, uint64_t bytes);
-int source_note(void *arg, const char *text);
+int source_note(void *arg, const char *text, enum note_flags flags);
 int source_recall(void *arg, char **ret_text);

@@ -461,6 +461,8 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 		return LANE_SLEEP;
 	}
 	r = look_at_tier(lane, &look);
+	if (r == 0)
+		lane_forget_uploads(lane);
 	if (r == 0 && look.paused)
 		return LANE_SLEEP;
 	if (r == 0) {

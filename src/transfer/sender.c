@@ -81,6 +81,15 @@ unsigned senders_busy(const struct lane *lane)
 	return count;
 }
 
+bool senders_have_content(const struct lane *lane, uint64_t content)
+{
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < SENDERS; i++)
+		if (lane->senders[i].state != SENDER_IDLE && lane->senders[i].content == content)
+			return true;
+	return false;
+}
+
 /*
  * Small ones go beside anything: each waits most of its time, for a server or a disk's cache. A
  * large one takes all there is by itself, and only what is more urgent goes beside it.

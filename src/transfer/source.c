@@ -192,11 +192,11 @@ int source_read(void *arg, uint64_t offset, void *buffer, size_t length)
 /* One for each content on its way to each tier; gone when it is stored. */
 static void note_key(const struct source *source, char *key, size_t size)
 {
-	(void)snprintf(key, size, "upload.%" PRIu32 ".%" PRIu64, source->sender->lane->tier.id,
+	(void)snprintf(key, size, UPLOAD_NOTE_PREFIX "%" PRIu64, source->sender->lane->tier.id,
 		       source->content->id);
 }
 
-int source_note(void *arg, const char *text)
+int source_note(void *arg, const char *text, enum note_flags flags)
 {
 	const struct source *source = arg;
 	struct catalog *catalog = source->sender->lane->transfer->catalog;
@@ -207,7 +207,7 @@ int source_note(void *arg, const char *text)
 	if (!text)
 		return catalog_drop_meta(catalog, key);
 	r = catalog_set_meta(catalog, key, text);
-	return r < 0 ? r : catalog_flush(catalog);
+	return r < 0 || !(flags & NOTE_DURABLE) ? r : catalog_flush(catalog);
 }
 
 int source_recall(void *arg, char **ret_text)

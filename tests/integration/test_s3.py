@@ -352,6 +352,61 @@ def test_kill_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites)
     assert gate.sent <= len(data) + PARALLEL * PART + MIB
 
 
+def bytes_read(site):
+    text = pathlib.Path(f"/proc/{site.daemon.pid}/io").read_text()
+    return int(text.split("rchar:")[1].split()[0])
+
+
+def test_an_upload_that_goes_on_reads_only_what_it_sends(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port, more="&parallel=1")).mount()
+    data = pattern(6 * PART)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait("clip.mov", "verified")
+    gate.stall = b"partNumber=5&"
+    wait_for(lambda: gate.stalled == 1, "the upload to be held")
+    cart.kill()
+    gate.cut()
+    gate.stall = gate.watch = b"partNumber="
+    cart.mount()
+    wait_for(lambda: gate.stalled == 1, "the upload to go on")
+    before = bytes_read(cart)
+    assert before < 3 * PART
+    gate.stall = None
+    cart.wait()
+    assert [line.split(b"partNumber=")[1][:2] for line in gate.seen] == [b"5&", b"6&"]
+    assert bytes_read(cart) - before < 3 * PART
+    assert bucket.get("clip.mov") == data and bucket.uploads() == []
+
+
+def test_an_upload_whose_file_went_away_is_given_up(any_bucket, any_gate, sites):
+    bucket, gate = any_bucket, any_gate
+    theirs = bucket.client.create_multipart_upload(Bucket=bucket.name,
+                                                   Key="show 1/clip.mov")["UploadId"]
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    for name in ("gone.mov", "new.mov"):
+        gate.stall = b"partNumber=2&"
+        (cart.mnt / name).write_bytes(pattern(2 * PART, len(name)))
+        wait_for(lambda: gate.stalled == 1, "the upload to be held")
+        cart.kill()
+        gate.cut()
+        assert len(bucket.uploads()) == 2
+        gate.shut()
+        cart.mount()
+        if name == "gone.mov":
+            (cart.mnt / name).unlink()
+        else:
+            (cart.mnt / name).write_bytes(b"new")
+        cart.wait(name, "verified") if name == "new.mov" else None
+        gate.stall = None
+        gate.open()
+        wait_for(lambda: [item["UploadId"] for item in bucket.uploads()] == [theirs],
+                 "the upload to be given up")
+    cart.wait()
+    assert bucket.media() == {"new.mov": 3}
+    bucket.client.abort_multipart_upload(Bucket=bucket.name, Key="show 1/clip.mov",
+                                         UploadId=theirs)
+
+
 @pytest.mark.slow
 def test_a_cut_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
     cart = sites("cart", tier=bucket.url(gate.port)).mount()
