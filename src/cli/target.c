@@ -120,6 +120,18 @@ static char *store_around(const char *path, const char **ret_rest)
 	return NULL;
 }
 
+char *target_store_of(const char *path)
+{
+	cleanup_with(mounts_fini) struct mounts mounts = { 0 };
+	const struct mount_entry *mount;
+	const char *rest;
+
+	if (mounts_read(&mounts) < 0)
+		return store_around(path, &rest);
+	mount = mount_of(&mounts, path, &rest);
+	return mount ? strdup(mount->store) : store_around(path, &rest);
+}
+
 /* No path tells: the only one mounted. */
 static int only_mount(struct cli *cli, const struct mounts *mounts, char **ret_store)
 {

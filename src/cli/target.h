@@ -44,6 +44,10 @@ void target_fini(struct target *target);
  */
 int target_find(struct cli *cli, const char *path, struct target *ret_target);
 
+/* The store of the mounted volume (or the STORE/tree) that @path (absolute) lies in. Caller frees;
+ * NULL: it lies in none. */
+char *target_store_of(const char *path);
+
 /* Open the client for @target. 0, or the exit code: complained already. */
 int target_open(struct cli *cli, const struct target *target, struct client **ret_client);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/conf.h"
+#include "util/conf.h"
 #include "store/settings_table.h"
 #include "util/cleanup.h"
 #include "util/io.h"

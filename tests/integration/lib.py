@@ -14,6 +14,7 @@ import threading
 import time
 
 BUILD = pathlib.Path(os.environ.get("MEDIAFS_BUILD", "build")).resolve()
+CARD_RULES = BUILD / "src/card/cards"
 MEDIAFS = BUILD / "src/cli/mediafs"
 FSCK = BUILD / "src/cli/mediafs-fsck"
 BLOCK = 4 << 20

@@ -11,12 +11,13 @@ MAY_USE = {
     "catalog": ["util", "hash"],
     "store": ["util", "hash"],
     "tier": ["util", "hash"],
+    "card": ["util"],
     "transfer": ["util", "hash", "catalog", "store", "tier"],
     "sync": ["util", "hash", "catalog", "store", "tier", "transfer"],
-    "volume": ["util", "hash", "catalog", "store", "tier", "transfer", "sync"],
+    "volume": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync"],
     "fs": ["util", "hash", "catalog", "store", "volume"],
-    "control": ["util", "hash", "catalog", "store", "tier", "transfer", "sync", "volume"],
-    "cli": ["util", "hash", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",
+    "control": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume"],
+    "cli": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",
             "control"],
 }
 HOME = {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "store/conf.h"
+#include "util/conf.h"
 #include "test.h"
 #include "util/clock.h"
 #include "util/io.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/conf.h"
+#include "util/conf.h"
 
 #include <errno.h>
 #include <stdbool.h>

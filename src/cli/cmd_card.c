@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fts.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "card/card.h"
+#include "cli/cli.h"
+#include "cli/target.h"
+#include "control/card_json.h"
+#include "util/units.h"
+
+/* More names than any card has: it is a whole disk. */
+#define ENTRIES_MAX 2000000
+
+struct names {
+	struct card_entry *list; /* owned, and the paths */
+	size_t count, room;
+};
+
+static void names_fini(struct names *names)
+{
+	for (size_t i = 0; i < names->count; i++)
+		free((char *)names->list[i].path);
+	free(names->list);
+}
+
+static int add_name(struct names *names, const char *path, bool folder, uint64_t size)
+{
+	char *copy;
+
+	if (names->count == ENTRIES_MAX)
+		return -E2BIG;
+	if (names->count == names->room) {
+		size_t room = names->room ? names->room * 2 : 1024;
+		void *grown = reallocarray(names->list, room, sizeof(*names->list));
+
+		if (!grown)
+			return -ENOMEM;
+		names->list = grown;
+		names->room = room;
+	}
+	if (asprintf(&copy, "%s%s", path, folder ? "/" : "") < 0)
+		return -ENOMEM;
+	names->list[names->count++] = (struct card_entry){ copy, folder ? 0 : size };
+	return 0;
+}
+
+/* 0, or the exit code: complained already. @strip: bytes of the card's own path. */
+static int take_entry(struct cli *cli, const FTSENT *entry, size_t strip, struct names *names)
+{
+	const char *path = entry->fts_path + strip;
+	int r = 0;
+
+	switch (entry->fts_info) {
+	case FTS_D:
+		if (entry->fts_level > 0)
+			r = add_name(names, path, true, 0);
+		break;
+	case FTS_F:
+		r = add_name(names, path, false, (uint64_t)entry->fts_statp->st_size);
+		break;
+	case FTS_DNR:
+	case FTS_ERR:
+	case FTS_NS:
+		/* A card that cannot be read whole must not look like one that is. */
+		return cli_fail_errno(cli, -entry->fts_errno, "cannot read %s", entry->fts_path);
+	default:
+		break;
+	}
+	if (r == -E2BIG)
+		return cli_fail(cli, MEDIAFS_EXIT_USAGE,
+				"%.*s holds more than %d names: name the folder of one card",
+				(int)strip, entry->fts_path, ENTRIES_MAX);
+	return r < 0 ? cli_fail_errno(cli, r, "cannot list the card") : 0;
+}
+
+static int read_names(struct cli *cli, char *top, struct names *names)
+{
+	char *const tops[] = { top, NULL };
+	size_t strip = strlen(top) + (strcmp(top, "/") != 0);
+	FTSENT *entry;
+	FTS *walk;
+	int code = 0;
+
+	walk = fts_open(tops, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	if (!walk)
+		return cli_fail_errno(cli, -errno, "cannot read %s", top);
+	errno = 0;
+	while (code == 0 && (entry = fts_read(walk)))
+		code = take_entry(cli, entry, strip, names);
+	if (code == 0 && errno)
+		code = cli_fail_errno(cli, -errno, "cannot read %s", top);
+	(void)fts_close(walk); /* only read */
+	return code;
+}
+
+static void print_clip(const struct card_clip *clip)
+{
+	cleanup_free char *name = printable(clip->name);
+	char size[32];
+
+	(void)printf("  %-36s %10s  %" PRIu64 " file%s", name ? name : "?",
+		     format_bytes(clip->bytes, size, sizeof(size)), clip->files,
+		     clip->files == 1 ? "" : "s");
+	if (clip->segments > 1)
+		(void)printf(", %" PRIu64 " segments", clip->segments);
+	if (clip->frames)
+		(void)printf(", %" PRIu64 " frames", clip->frames);
+	(void)putchar('\n');
+}
+
+static void print_reels(const struct card *card)
+{
+	static const char *const source_texts[] = {
+		[REEL_FROM_FOLDER] = "from the card's folder",
+		[REEL_FROM_CLIPS] = "from the clips' names",
+		[REEL_FROM_NAME] = "from the name of the folder",
+	};
+
+	(void)printf("reel:     ");
+	for (size_t i = 0; i < card->reel_count; i++) {
+		cleanup_free char *reel = printable(card->reels[i]);
+
+		(void)printf("%s%s", i ? ", " : "", reel ? reel : "?");
+	}
+	if (card->reel_count)
+		(void)printf(" (%s)\n", source_texts[card->reel_source]);
+	else
+		(void)puts("unknown");
+	if (*card->camera)
+		(void)printf("camera:   %s\n", card->camera);
+}
+
+static void print_card(const struct card *card)
+{
+	char size[32];
+
+	(void)printf("family:   ");
+	for (size_t i = 0; i < card->family_count; i++)
+		(void)printf("%s%s", i ? ", " : "", card->families[i]->title);
+	(void)putchar('\n');
+	print_reels(card);
+	(void)printf("files:    %" PRIu64 ", %s", card->files,
+		     format_bytes(card->bytes, size, sizeof(size)));
+	if (card->other_files)
+		(void)printf("; %" PRIu64 " unknown to the family", card->other_files);
+	if (card->junk_files)
+		(void)printf("; and %" PRIu64 " that a computer left there", card->junk_files);
+	(void)printf("\nclips:    %zu%s\n", card->clip_count,
+		     card->clip_count ? "" : " (the card is empty)");
+	for (size_t i = 0; i < card->clip_count; i++)
+		print_clip(&card->clips[i]);
+	for (size_t i = 0; i < card->warning_count; i++) {
+		cleanup_free char *text = printable(card->warnings[i].text);
+
+		(void)printf("%swarning:%s  %s\n", paint(PAINT_BAD), paint(PAINT_NONE),
+			     text ? text : "?");
+	}
+	if (card->warnings_more)
+		(void)printf("%swarning:%s  %" PRIu64 " more\n", paint(PAINT_BAD),
+			     paint(PAINT_NONE), card->warnings_more);
+}
+
+static int print_json(struct cli *cli, const struct card *card, const struct card_rules *rules,
+		      const char *path, int code)
+{
+	json_t *object = card ? card_json(card, true) : json_object();
+	json_t *errors = json_array();
+
+	for (size_t i = 0; i < rules->error_count; i++)
+		(void)json_array_append_new(errors, json_path(rules->errors[i]));
+	if (object) {
+		(void)json_object_set_new(object, "card", json_boolean(card != NULL));
+		(void)json_object_set_new(object, "path", json_path(path));
+		(void)json_object_set_new(object, "code", json_integer(code));
+	}
+	if (!object || json_object_set_new(object, "rule_errors", errors) < 0) {
+		json_decref(object);
+		object = NULL;
+	}
+	return cli_print_json(cli, object, code);
+}
+
+/* The rules, with those of the store that @path or --store means. */
+static int load_rules(struct cli *cli, const char *path, struct card_rules **ret_rules)
+{
+	const char *given = cli->options.value[OPT_STORE];
+	cleanup_free char *store = given ? strdup(given) : target_store_of(path);
+	cleanup_free char *folder = NULL;
+	int r = 0;
+
+	if (store && asprintf(&folder, "%s/cards.d", store) < 0)
+		r = -ENOMEM;
+	if (r == 0)
+		r = card_rules_load(folder, ret_rules);
+	if (r < 0)
+		return cli_fail_errno(cli, r, "cannot read the card rules");
+	for (size_t i = 0; i < (*ret_rules)->error_count; i++)
+		cli_note(cli, "mediafs card: rules left out: %s", (*ret_rules)->errors[i]);
+	if ((*ret_rules)->count == 0)
+		return cli_fail(cli, MEDIAFS_EXIT_CONFIG,
+				"there are no rules for cards: install mediafs whole, or put files "
+				"into %s (mediafs-cards(5))",
+				CARD_RULES_LOCAL);
+	return 0;
+}
+
+static int look(struct cli *cli, char *top)
+{
+	cleanup_with(card_rules_free_slot) struct card_rules *rules = NULL;
+	cleanup_with(card_free_slot) struct card *card = NULL;
+	cleanup_with(names_fini) struct names names = { 0 };
+	const char *slash = strrchr(top, '/');
+	int code = load_rules(cli, top, &rules);
+	int r;
+
+	if (code == 0)
+		code = read_names(cli, top, &names);
+	if (code)
+		return code;
+	r = card_look(rules, slash ? slash + 1 : top, names.list, names.count, &card);
+	if (r < 0)
+		return cli_fail_errno(cli, r, "cannot look at %s", top);
+	code = !card                 ? MEDIAFS_EXIT_NO_ENTRY
+	       : card->warning_count ? MEDIAFS_EXIT_DAMAGED
+				     : MEDIAFS_EXIT_OK;
+	if (cli->json)
+		return print_json(cli, card, rules, top, code);
+	if (!card)
+		return cli_fail(cli, code,
+				"%s is no card that is known; mediafs-cards(5) says what is looked "
+				"for and how to add to it",
+				top);
+	print_card(card);
+	return code;
+}
+
+static int run(struct cli *cli)
+{
+	cleanup_free char *top = realpath(cli->options.args[0], NULL);
+	struct stat st;
+
+	if (!top || stat(top, &st) < 0)
+		return cli_fail_errno(cli, -errno, "cannot look at %s", cli->options.args[0]);
+	if (!S_ISDIR(st.st_mode))
+		return cli_fail_errno(cli, -ENOTDIR, "%s is no card", cli->options.args[0]);
+	return look(cli, top);
+}
+
+static const struct option_spec options[] = {
+	{ OPT_END, 0, NULL, NULL, NULL },
+};
+
+const struct command cmd_card = {
+	.name = "card",
+	.args = "PATH",
+	.help = "what card a folder is: family, reel, clips, and what is missing",
+	.text = "PATH is a mounted card or any copy of one; no volume is needed, and only names "
+		"and\n"
+		"sizes are looked at. Exit code 5 when something is missing or empty, 8 when it is "
+		"no\n"
+		"card that is known.\n",
+	.min_args = 1,
+	.max_args = 1,
+	.options = options,
+	.run = run,
+};
