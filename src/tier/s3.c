@@ -75,6 +75,11 @@ static void s3_stop(struct tier *tier)
 	cond_broadcast(&s3->changed);
 }
 
+static void s3_network_changed(struct tier *tier)
+{
+	atomic_store(&s3_of(tier)->network_ns, monotonic_ns());
+}
+
 static void s3_why(struct tier *tier, char *buffer, size_t size)
 {
 	struct s3_tier *s3 = s3_of(tier);
@@ -428,6 +433,7 @@ const struct tier_backend s3_backend = {
 	.open = s3_open,
 	.close = s3_close,
 	.stop = s3_stop,
+	.network_changed = s3_network_changed,
 	.why = s3_why,
 	.probe = s3_probe,
 	.survey = s3_survey,

@@ -40,6 +40,7 @@ struct s3_tier {
 	_Atomic int put_condition;   /* enum s3_condition, of PUT */
 	atomic_bool condition_tried; /* with tier.json, once */
 	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
+	_Atomic int64_t network_ns;  /* monotonic: the network last changed, 0 never */
 	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
 
 	struct mutex lock; /* rank 80; guards the rest */
@@ -91,6 +92,10 @@ struct s3_request {
 #define S3_ETAG_SIZE 128
 #define S3_TRIES 3u
 #define S3_HANG_S 30u
+
+/* For a while after the network changed: connections of before may be dead. */
+#define S3_HANG_CHANGED_S 8u
+#define S3_CHANGED_NS (60 * NS_PER_SEC)
 
 void s3_add_header(struct s3_request *request, const char *name, const char *value);
 void s3_add_query(struct s3_request *request, const char *name, const char *value);

@@ -150,13 +150,22 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
 	return r == 0 ? length : 0;
 }
 
+/* Seconds of silence that are too many. */
+static int64_t hang_s(const struct s3_exchange *exchange, int64_t now)
+{
+	int64_t changed = atomic_load(&exchange->s3->network_ns);
+
+	if (exchange->request->hang_s)
+		return exchange->request->hang_s;
+	return changed && now - changed < S3_CHANGED_NS ? S3_HANG_CHANGED_S : S3_HANG_S;
+}
+
 /* Asked for about once a second, also while nothing moves. */
 static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
 		       curl_off_t up)
 {
 	struct s3_exchange *exchange = arg;
 	int64_t now = monotonic_ns(), held, since;
-	unsigned hang_s = exchange->request->hang_s ? exchange->request->hang_s : S3_HANG_S;
 
 	(void)down_total, (void)up_total;
 	if (atomic_load(&exchange->s3->stopping)) {
@@ -169,7 +178,7 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 	}
 	held = atomic_load(&exchange->s3->held_ns);
 	since = held > exchange->moved_ns ? held : exchange->moved_ns;
-	return now - since > (int64_t)hang_s * NS_PER_SEC;
+	return now - since > hang_s(exchange, now) * NS_PER_SEC;
 }
 
 /* One attempt ---------------------------------------------------------------------------- */

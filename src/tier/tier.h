@@ -74,6 +74,10 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	/* May be NULL. All calls that wait for the place end soon with -ECANCELED, for good. */
 	void (*stop)(struct tier *tier);
 
+	/* May be NULL. Who waits for an answer that may never come does so no longer than needed.
+	 */
+	void (*network_changed)(struct tier *tier);
+
 	/* May be NULL. What the last -EHOSTDOWN, -EROFS or -ENOSPC was about, "" not known. */
 	void (*why)(struct tier *tier, char *buffer, size_t size);
 

@@ -8,6 +8,7 @@
 #include "transfer/rules.h"
 #include "transfer/transfer.h"
 #include "util/clock.h"
+#include "util/netwatch.h"
 #include "util/rate.h"
 #include "util/thread.h"
 
@@ -67,6 +68,7 @@ struct lane {
 	uint64_t seen;           /* the last of transfer->wakes it looked at */
 	int condition;           /* 0, or why the whole tier takes nothing now */
 	int64_t next_try_ns;     /* of transfer_now_ns(); meaningful while condition is set */
+	bool is_another_network; /* than the one on which it was away: look again at once */
 	int64_t aside_ns;        /* monotonic: when it last stepped aside */
 	char why[TIER_WHY_SIZE]; /* what the tier says of condition, "" nothing */
 };
@@ -79,6 +81,8 @@ struct transfer {
 	struct lane *lanes; /* owned */
 	size_t lane_count;
 	int64_t clock_ns; /* see transfer_now_ns() */
+	struct netwatch netwatch;
+	struct thread network;
 
 	bool resumed; /* only the first lane's thread */
 
@@ -182,6 +186,10 @@ int transfer_resume(struct transfer *transfer);
  * ignored. */
 int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, uint64_t generation,
 		     const char *path, uint64_t size, int64_t due_ns);
+
+/* Tiers that are away are looked at when the network changes; not being told is no failure. */
+int network_start(struct transfer *transfer);
+void network_fini(struct transfer *transfer); /* joins */
 
 /* Wake the lanes without haste: a tier that is away keeps its pause. */
 void transfer_nudge(struct transfer *transfer);

@@ -302,6 +302,11 @@ static struct look look_around(struct lane *lane)
 		lane->dirty = true;
 	lane->seen = transfer->wakes;
 	look.paused = transfer->paused;
+	if (lane->is_another_network && lane->condition) {
+		lane->back_off_ns = 0;
+		lane->next_try_ns = 0;
+	}
+	lane->is_another_network = false;
 	look.condition = lane->condition;
 	look.next_try_ns = lane->next_try_ns;
 	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;

@@ -77,6 +77,7 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	transfer->host = *host;
 	transfer->clock_ns = realtime_ns() - monotonic_ns();
 	transfer->hasten = true;
+	transfer->netwatch = NETWATCH_NONE;
 	mutex_init(&transfer->lock, 50);
 	cond_init(&transfer->changed);
 	limit = (uint64_t)host->setting(host->arg, SETTING_LIMIT);
@@ -142,7 +143,7 @@ int transfer_start(struct transfer *transfer)
 		if (r == 0)
 			r = thread_start(&lane->thread, "upload", lane_body, lane);
 	}
-	return r;
+	return r == 0 ? network_start(transfer) : r;
 }
 
 void transfer_stop(struct transfer *transfer)
@@ -165,6 +166,7 @@ void transfer_free(struct transfer *transfer)
 	if (!transfer)
 		return;
 	transfer_stop(transfer);
+	network_fini(transfer);
 	for (size_t i = 0; i < transfer->lane_count; i++) {
 		thread_join(&transfer->lanes[i].thread);
 		senders_fini(&transfer->lanes[i]);

@@ -2,7 +2,7 @@
 """mediafs beside what a user would pick instead: one table, ratios of one run.
 
 usage: bench.py [--rows TOPIC,...] [--rounds N] [--size 1G] [--files N] [--folder DIR]
-                [--link RATE,DELAY,LOSS] [--quick] [--json FILE] [--plot FILE.svg]
+                [--link UP,DELAY,LOSS[,DOWN[,QUEUE]]] [--quick] [--json FILE] [--plot FILE.svg]
 
 Both sides work in turns in every round; the table shows medians, the range of the ratio, and
 the goal of DESIGN section 7. Wants root (it mounts, and drops caches) and a quiet machine; builds
@@ -47,7 +47,8 @@ def arguments():
     parser.add_argument("--size", type=bytes_of, default="1G", help="of large files")
     parser.add_argument("--files", type=int, default=20000, help="where there are many small ones")
     parser.add_argument("--folder", default="/var/tmp", help="on the disk that is measured")
-    parser.add_argument("--link", default="50,20,0.1", help="Mbit/s, ms each way, %% lost")
+    parser.add_argument("--link", default="50,20,0.1", metavar="LINE",
+                        help="Mbit/s, ms each way, %% lost, Mbit/s down, ms that may wait")
     parser.add_argument("--servers", help="folder of servers that another run has started")
     parser.add_argument("--quick", action="store_true", help="small: does measuring work at all")
     parser.add_argument("--json")

@@ -1,89 +1,15 @@
-"""An upload over a line that is slow, long and loses packets.
-
-The kernel here may have no netem, so the line is relay.py between two TUN devices, each in a
-network namespace of its own: the cart is in one, a gate to the server listens in the other.
-"""
+"""An upload over a line that is slow, long and loses packets: the cart at one end, a gate to the
+server at the other."""
 import contextlib
-import ctypes
-import fcntl
-import os
 import socket
-import struct
-import subprocess
-import sys
 import threading
 
 from gate import Gate
+from lib import BLOCK
+from net import HEADERS, MTU, SERVER, line
 
-from ground import HOUR, TOP, in_turns, run, seconds
+from ground import HOUR, in_turns, run, seconds, wait_for
 from rows_s3 import bucket_of, send
-
-MTU = 1500
-HEADERS = 52  # IPv4, TCP with its time stamps
-CART, SERVER = "10.99.0.1", "10.99.0.2"
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 0x0001, 0x1000
-CLONE_NEWNET = 0x40000000
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def check(result):
-    if result != 0:
-        raise OSError(ctypes.get_errno(), "network namespace: " + os.strerror(ctypes.get_errno()))
-
-
-class Namespaces:
-    """This thread's network; who is started while it is in another one stays there."""
-
-    def __init__(self):
-        self.home = self.opened()
-
-    @staticmethod
-    def opened():
-        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    @contextlib.contextmanager
-    def inside(self, namespace=None):
-        """In a namespace, or in a new one."""
-        if namespace is None:
-            check(libc.unshare(CLONE_NEWNET))
-        else:
-            check(libc.setns(namespace, CLONE_NEWNET))
-        try:
-            yield
-        finally:
-            check(libc.setns(self.home, CLONE_NEWNET))
-
-
-def tun(own, other):
-    """A device in the current namespace: what lies behind it is read from the descriptor."""
-    device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", b"line0", IFF_TUN | IFF_NO_PI))
-    run("ip", "link", "set", "lo", "up")
-    run("ip", "addr", "add", own, "peer", other, "dev", "line0")
-    run("ip", "link", "set", "line0", "up", "mtu", MTU)
-    return device
-
-
-@contextlib.contextmanager
-def line(rate, delay, loss):
-    """(enter the cart's end, two sockets that listen at the server's end)"""
-    with contextlib.ExitStack() as stack:
-        namespaces = Namespaces()
-        stack.callback(os.close, namespaces.home)
-        with namespaces.inside():
-            near = tun(CART, SERVER)
-            stack.callback(os.close, near)
-            cart = namespaces.opened()
-            stack.callback(os.close, cart)
-        with namespaces.inside():
-            far = tun(SERVER, CART)
-            stack.callback(os.close, far)
-            listeners = [socket.create_server((SERVER, 0)) for _ in range(2)]
-        relay = subprocess.Popen([sys.executable, TOP / "tests/bench/relay.py", str(near), str(far),
-                                  str(rate), str(delay), str(loss)], pass_fds=(near, far))
-        stack.callback(relay.wait)
-        stack.callback(relay.kill)
-        yield lambda: namespaces.inside(cart), *listeners
 
 
 def round_trip(address):
@@ -115,20 +41,54 @@ def plain(size, enter, listener):
     return took
 
 
+def the_line(words):
+    """UP,DELAY,LOSS[,DOWN[,QUEUE]] in Mbit/s, ms, %: bytes a second, seconds, of 1."""
+    up, delay, percent, *more = (float(word) for word in words.split(","))
+    down = more[0] if more else up
+    queue = more[1] if len(more) > 1 else max(2 * delay, 50)
+    return up * 1e6 / 8, down * 1e6 / 8, delay / 1000, percent / 100, queue / 1000
+
+
+def first_block(ground, site, gate, old, size):
+    """Seconds until a reader has the first block of a file that is not here, beside an upload."""
+    site.cmd("evict", site.mnt / old)
+    site.cmd("pause")
+    clip = ground.clip("beside.mov", size)
+    run("cp", clip, site.mnt)
+    clip.unlink()
+    site.wait("beside.mov", "verified", timeout=HOUR)
+    before = gate.sent
+    site.cmd("resume")
+    wait_for(lambda: gate.sent > before + size // 4, "a quarter of it", HOUR)
+
+    def read_one():
+        # The head stays when a file is evicted.
+        with open(site.mnt / old, "rb") as file:
+            file.seek(2 * BLOCK)
+            assert file.read(1)
+    took = seconds(read_one)
+    assert site.state("beside.mov") != "stored", "the upload ended too early"
+    site.wait(timeout=HOUR)
+    (site.mnt / "beside.mov").unlink()
+    return took
+
+
 def measure_link(ground):
-    megabits, milliseconds, percent = (float(word) for word in ground.link.split(","))
-    rate = megabits * 1e6 / 8
+    rate, down, delay, loss, queue = the_line(ground.link)
     payload = rate * (MTU - HEADERS) / MTU
     size = int(payload * (1 if ground.quick else 30))
     with bucket_of(ground) as bucket, \
-            line(rate, milliseconds / 1000, percent / 100) as (at_the_cart, listener, sink), \
-            contextlib.closing(sink), \
-            contextlib.closing(Gate(bucket.port, listener=listener)) as gate:
+            line(rate, down, delay, loss, queue) as ends, \
+            contextlib.closing(ends.listener()) as sink, \
+            contextlib.closing(Gate(bucket.port, listener=ends.listener())) as gate:
         where = {"host": SERVER, "port": gate.port}
-        with at_the_cart():
+        with ends.at_the_cart():
             trip = round_trip((SERVER, gate.port))
             site = ground.site(tier=bucket.url("link", **where)).mount()
-        assert trip >= 2 * milliseconds / 1000, f"a round trip takes {trip} s"
+        assert trip >= 2 * delay, f"a round trip takes {trip} s"
+        old = ground.clip("old.mov", 4 * BLOCK)
+        run("cp", old, site.mnt)
+        site.wait(timeout=HOUR)
         for number in ground.rounds:
             clip = ground.clip(f"far-{number}.mov", size)
 
@@ -138,12 +98,14 @@ def measure_link(ground):
                 return size / send(site, clip.name)[0] / 1e6
 
             def theirs():
-                with at_the_cart():
+                with ends.at_the_cart():
                     return size / seconds(lambda: bucket.rclone_put(clip, clip.name, **where)) / 1e6
             our_rate, their_rate = in_turns(number, ours, theirs)
-            stream = size / plain(size, at_the_cart, sink) / 1e6
+            stream = size / plain(size, ends.at_the_cart, sink) / 1e6
             assert max(our_rate, their_rate, stream) * 1e6 < 1.02 * payload, "the line has no limit"
             ground.note("link", our_rate, stream)
             ground.note("link rclone", our_rate, their_rate)
+            ground.note("link reader", first_block(ground, site, gate, old.name,
+                                                   max(size, int(6 * payload))))
             clip.unlink()
         ground.drop(site)

@@ -138,7 +138,7 @@ osd class load list = *
 osd class default list = *
 osd crush update on start = false
 osd memory target = 1073741824
-bluestore block size = {8 << 30}
+bluestore block size = {int(os.environ.get("MEDIAFS_TEST_SERVER_GIB", 8)) << 30}
 bluestore block create = true
 bluestore fsck on mount = false
 [client.rgw]

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lib import PATIENCE, run
+from lib import PATIENCE
+from net import has_tun
 from test_s3 import servers  # noqa: F401  (a fixture)
 
 BENCH = pathlib.Path(__file__).parents[1] / "bench/bench.py"
@@ -24,18 +25,12 @@ def bench(tmp_path, *words, **env):
     return done, json.loads(out.read_text())
 
 
-def has_tun():
-    return run("unshare", "-n", "ip", "tuntap", "add", "line0", "mode", "tun",
-               check=False).returncode == 0
-
-
 @pytest.mark.slow
 def test_every_row_is_measured(tmp_path, tmp_path_factory, servers):  # noqa: F811
     if not servers("ceph"):
         pytest.skip("no packages for ceph")
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    # A container may have no TUN devices.
     left_out = "" if has_tun() else "link"
     topics = [topic for topic in TOPICS if topic != left_out]
     done, result = bench(tmp_path, "--rows", ",".join(topics), "--servers", base,

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A long line between two TUN devices: limited rate, delay and loss, in both directions.
 
-usage: relay.py DESCRIPTOR DESCRIPTOR BYTES-A-SECOND DELAY-SECONDS LOSS
+usage: relay.py DESCRIPTOR DESCRIPTOR UP DOWN DELAY LOSS QUEUE
 
-Each direction is a line of its own that carries one packet after the other; before it lies a
-queue of two delays (at least 50 ms), and what finds that full is dropped, as a router does.
+Each direction is a line of its own that carries one packet after the other, UP bytes a second from
+the first device to the second, DOWN back; each packet takes DELAY seconds more. Before it lies a
+queue of QUEUE seconds, and what finds that full is dropped, as a router does.
 """
 import collections
 import os
@@ -15,10 +16,10 @@ import time
 
 
 class Line:
-    def __init__(self, source, sink, rate, delay, loss):
+    def __init__(self, source, sink, rate, delay, loss, queue):
         self.source, self.sink = source, sink
         self.rate, self.delay, self.loss = rate, delay, loss
-        self.longest = max(2 * delay, 0.05)  # seconds in the queue
+        self.longest = queue
         self.free_at = 0.0                   # when the line has carried all that it took
         self.under_way = collections.deque()  # (when it arrives, packet)
         self.chance = random.Random(source)
@@ -51,8 +52,8 @@ class Line:
 
 def main():
     first, second = int(sys.argv[1]), int(sys.argv[2])
-    line = [float(word) for word in sys.argv[3:]]
-    lines = {first: Line(first, second, *line), second: Line(second, first, *line)}
+    up, down, *line = [float(word) for word in sys.argv[3:]]
+    lines = {first: Line(first, second, up, *line), second: Line(second, first, down, *line)}
     for descriptor in lines:
         os.set_blocking(descriptor, False)
     while True:
