@@ -291,6 +291,8 @@ static int read_all(struct reader *reader, struct ahead *ahead, struct readback 
 		turn ^= 1;
 		if (next < count)
 			r = begin_block(ahead, readback, reader->buffers[turn], next);
+		if (r == 0 && readback->tap)
+			r = readback->tap(readback->arg, buffer, length);
 		readback->map.hash[block] = block_hash(buffer, length);
 		if (whole)
 			digest_update(digest, buffer, length);

@@ -23,6 +23,9 @@ struct readback {
 	/* Called before each block with its length: may sleep for a rate; non-zero aborts
 	 * (-ECANCELED). */
 	int (*pace)(void *arg, uint64_t bytes);
+	/* Called with the bytes of each block, in order, by the calling thread, for digests of
+	 * others. Not 0 ends the read with it. */
+	int (*tap)(void *arg, const void *bytes, size_t length);
 	void *arg;
 
 	/* Out: */

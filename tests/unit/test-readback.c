@@ -280,3 +280,33 @@ TEST(what_is_no_file_is_refused)
 	check_int(readback_file(fd, &readback), -EINVAL);
 	check_int(readback_file(-1, &readback), -EBADF);
 }
+
+static int hash_more(void *arg, const void *bytes, size_t length)
+{
+	digest_update(arg, bytes, length);
+	return 0;
+}
+
+static int no_more(void *arg, const void *bytes, size_t length)
+{
+	(void)arg, (void)bytes, (void)length;
+	return -EPIPE;
+}
+
+TEST(the_bytes_read_are_handed_on_in_order)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	int fd = make_file(scratch_file(dir, "file"), 5 * BLOCK_BYTES + 7);
+	struct digest_state *state = digest_new();
+	struct readback readback = { .tap = hash_more, .arg = state };
+	struct digest digest;
+
+	check_int(readback_file(fd, &readback), 0);
+	digest_final(state, &digest);
+	check(digest_equal(&digest, &readback.digest));
+	blockmap_fini(&readback.map);
+	readback.tap = no_more;
+	check_int(readback_file(fd, &readback), -EPIPE);
+	digest_free(state);
+	(void)close(fd);
+}
