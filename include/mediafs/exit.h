@@ -3,6 +3,7 @@
 
 /*
  * Exit codes of mediafs(1). Scripts rely on them: never renumber.
+ * `mediafs manifest` ends with the class of its verdict (manifest/history.h);
  * mediafs-fsck(8) has the bits of fsck(8), mount.mediafs(8) the codes of mount(8).
  */
 enum mediafs_exit {

@@ -274,8 +274,8 @@ static int helper_run(struct cli *cli)
 		(void)cli_fail(cli, 0, "STORE and MOUNTPOINT are wanted (see --help)");
 		return FS_EXIT_USAGE;
 	}
-	if (cli->options.given[OPT_SLOPPY] && cli->options.mount)
-		leave_out_unknown(cli->options.mount);
+	if (cli->options.given[OPT_SLOPPY] && cli->options.joined[OPT_MOUNT])
+		leave_out_unknown(cli->options.joined[OPT_MOUNT]);
 	code = prepare(cli, cli->options.args[0], cli->options.args[1], &mount);
 	if (code == 0 && cli->options.given[OPT_VERBOSE])
 		(void)fprintf(stderr, "mount.mediafs: %s on %s\n", mount.store, mount.mountpoint);

@@ -33,25 +33,37 @@ static const struct option_spec *find_letter(const struct option_spec *const *ta
 	return NULL;
 }
 
-/* The last one counts, except for -o, which people repeat. */
+/* What people repeat is collected, joined by this; 0: the last one counts. */
+static char joint_of(enum option_id id)
+{
+	switch (id) {
+	case OPT_MOUNT:
+		return ',';
+	case OPT_IGNORE:
+		return '\n';
+	default:
+		return 0;
+	}
+}
+
 static int take(struct options *options, const struct option_spec *spec, const char *value)
 {
-	char *joined;
+	char **slot = &options->joined[spec->id], joint = joint_of(spec->id), *joined;
 
 	options->given[spec->id] = true;
 	options->value[spec->id] = value;
-	if (spec->id != OPT_MOUNT || !value)
+	if (!joint || !value)
 		return 0;
-	if (!options->mount) {
-		options->mount = strdup(value);
+	if (!*slot) {
+		*slot = strdup(value);
 	} else {
-		if (asprintf(&joined, "%s,%s", options->mount, value) < 0)
+		if (asprintf(&joined, "%s%c%s", *slot, joint, value) < 0)
 			return -ENOMEM;
-		free(options->mount);
-		options->mount = joined;
+		free(*slot);
+		*slot = joined;
 	}
-	options->value[OPT_MOUNT] = options->mount;
-	return options->mount ? 0 : -ENOMEM;
+	options->value[spec->id] = *slot;
+	return *slot ? 0 : -ENOMEM;
 }
 
 struct parse {
@@ -146,7 +158,8 @@ int options_parse(const struct option_spec *const *tables, int argc, char *const
 
 void options_fini(struct options *options)
 {
-	free(options->mount);
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		free(options->joined[i]);
 	free(options->args);
 	*options = (struct options){ 0 };
 }

@@ -17,19 +17,28 @@ enum option_id {
 	OPT_HELP,
 	OPT_STORE,
 	OPT_JSON,
+	OPT_AUTHOR,
+	OPT_COMMENT,
+	OPT_EMAIL,
 	OPT_FOLLOW,
 	OPT_FOR,
 	OPT_FOREGROUND,
+	OPT_FORMAT,
 	OPT_FAKE,
+	OPT_HASH,
+	OPT_IGNORE, /* collected, joined by newlines */
 	OPT_INTERVAL,
 	OPT_JOIN,
 	OPT_LAZY,
 	OPT_LINES,
+	OPT_LOCATION,
 	OPT_LONG,
 	OPT_MOUNT, /* -o: collected, joined by ',' */
 	OPT_OFFLINE,
 	OPT_PENDING,
+	OPT_PROCESS,
 	OPT_RECURSIVE,
+	OPT_ROOT,
 	OPT_SITE,
 	OPT_SLOPPY,
 	OPT_TIER,
@@ -52,8 +61,8 @@ struct option_spec {
 
 struct options {
 	bool given[OPTION_COUNT];
-	const char *value[OPTION_COUNT]; /* borrowed from argv; OPT_MOUNT from @mount */
-	char *mount;                     /* owned */
+	const char *value[OPTION_COUNT]; /* borrowed from argv or @joined */
+	char *joined[OPTION_COUNT];      /* owned; of what is collected */
 	const char **args;               /* owned array of borrowed strings, NULL at the end */
 	size_t arg_count;
 };

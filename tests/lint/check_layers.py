@@ -12,13 +12,14 @@ MAY_USE = {
     "store": ["util", "hash"],
     "tier": ["util", "hash"],
     "card": ["util"],
+    "manifest": ["util", "hash"],
     "transfer": ["util", "hash", "catalog", "store", "tier"],
     "sync": ["util", "hash", "catalog", "store", "tier", "transfer"],
     "volume": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync"],
     "fs": ["util", "hash", "catalog", "store", "volume"],
     "control": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume"],
     "cli": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",
-            "control"],
+            "control", "manifest"],
 }
 HOME = {
     r"xxhash\.h": "hash",
@@ -29,7 +30,7 @@ HOME = {
     r"zstd.*\.h": "util",
     r"ini\.h": "store",
     r"curl/.*": "tier",
-    r"expat\.h": "tier",
+    r"expat\.h": "tier manifest",
     r"archive.*\.h": "manifest",
 }
 ALWAYS = {"mediafs"}  # include/mediafs: the contract with the outside

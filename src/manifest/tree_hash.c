@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "manifest/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hash/readback.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/thread.h"
+
+/* Hashing is bound by CPU for some formats, small files by waiting for the medium. */
+#define THREADS_MIN 2
+#define THREADS_MAX 8
+#define TICK_NS (200 * NS_PER_MS)
+
+struct hashing {
+	struct tree *tree;
+	_Atomic size_t next; /* the next node to take */
+	_Atomic uint64_t files, bytes, cached;
+	atomic_bool stopped;
+
+	struct mutex lock; /* rank 97; guards the rest */
+	struct cond changed;
+	unsigned running;
+};
+
+struct job {
+	struct hashing *hashing;
+	struct hashes *hashes;
+};
+
+/* Never through a symbolic link, nor out of the tree. */
+static int open_beneath(int root, const char *path)
+{
+	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int keep_on(void *arg, uint64_t bytes)
+{
+	struct job *job = arg;
+
+	(void)bytes;
+	return atomic_load(&job->hashing->stopped) ? 1 : 0;
+}
+
+static int take_bytes(void *arg, const void *bytes, size_t length)
+{
+	struct job *job = arg;
+	int r = hashes_update(job->hashes, bytes, length);
+
+	atomic_fetch_add(&job->hashing->bytes, length);
+	return r;
+}
+
+/* Every value there is, in the order of the schema. */
+static int take_values(struct node *node, struct hashes *hashes)
+{
+	struct list_hash hash = { .date_ns = realtime_ns() };
+
+	for (size_t format = 0; format < HASH_FORMATS; format++) {
+		int r;
+
+		if (!(node->wanted & HASH_BIT(format)))
+			continue;
+		hash.format = (enum hash_format)format;
+		r = hashes_final(hashes, hash.format, hash.bytes);
+		if (r == 0)
+			r = list_add_hash(&node->hashes, &node->hash_count, &hash);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int hash_file(struct hashing *hashing, struct node *node)
+{
+	cleanup_with(hashes_free_slot) struct hashes *hashes = hashes_new(node->wanted);
+	struct job job = { hashing, hashes };
+	struct readback readback = { .pace = keep_on, .tap = take_bytes, .arg = &job };
+	cleanup_close int fd = open_beneath(hashing->tree->fd, node->path);
+	struct stat st;
+	int r;
+
+	if (fd < 0 || !hashes)
+		return fd < 0 ? fd : -ENOMEM;
+	r = readback_file(fd, &readback);
+	if (r < 0)
+		return r;
+	blockmap_fini(&readback.map);
+	if (readback.source == READBACK_CACHED)
+		atomic_fetch_add(&hashing->cached, 1);
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* Written to since the tree was looked at: the hash may be of neither state. */
+	if (st.st_size != node->size || timespec_ns(st.st_mtim) != node->mtime_ns)
+		return -ESTALE;
+	return take_values(node, hashes);
+}
+
+static void *hash_files(void *arg)
+{
+	struct hashing *hashing = arg;
+
+	while (!atomic_load(&hashing->stopped)) {
+		size_t at = atomic_fetch_add(&hashing->next, 1);
+		struct node *node;
+
+		if (at >= hashing->tree->count)
+			break;
+		node = hashing->tree->nodes[at];
+		if (node->folder || !node->wanted || node->hash_count)
+			continue;
+		node->error = hash_file(hashing, node);
+		atomic_fetch_add(&hashing->files, 1);
+	}
+	scoped_lock(&hashing->lock);
+	hashing->running--;
+	cond_signal(&hashing->changed);
+	return NULL;
+}
+
+static unsigned threads_wanted(uint64_t files)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned threads = cores < THREADS_MIN   ? THREADS_MIN
+			   : cores > THREADS_MAX ? THREADS_MAX
+						 : (unsigned)cores;
+
+	return files < threads ? (unsigned)files : threads;
+}
+
+static void look(struct hashing *hashing, tree_tick tick, void *arg, struct tree_progress *progress)
+{
+	progress->files = atomic_load(&hashing->files);
+	progress->bytes = atomic_load(&hashing->bytes);
+	progress->cached_files = atomic_load(&hashing->cached);
+	if (tick && tick(arg, progress) != 0)
+		atomic_store(&hashing->stopped, true);
+}
+
+static void wait_for_all(struct hashing *hashing, tree_tick tick, void *arg,
+			 struct tree_progress *progress)
+{
+	bool running = true;
+
+	while (running) {
+		look(hashing, tick, arg, progress);
+		scoped_lock(&hashing->lock);
+		if (hashing->running)
+			(void)cond_wait_until(&hashing->changed, &hashing->lock,
+					      monotonic_ns() + TICK_NS);
+		running = hashing->running != 0;
+	}
+	look(hashing, tick, arg, progress);
+}
+
+int tree_hash(struct tree *tree, tree_tick tick, void *arg, struct tree_progress *ret_progress)
+{
+	struct hashing hashing = { .tree = tree };
+	struct thread threads[THREADS_MAX] = { 0 };
+	unsigned wanted, started = 0;
+
+	*ret_progress = (struct tree_progress){ 0 };
+	for (size_t i = 0; i < tree->count; i++) {
+		const struct node *node = tree->nodes[i];
+
+		if (node->folder || !node->wanted || node->hash_count)
+			continue;
+		ret_progress->of_files++;
+		ret_progress->of_bytes += (uint64_t)node->size;
+	}
+	mutex_init(&hashing.lock, 97);
+	cond_init(&hashing.changed);
+	wanted = threads_wanted(ret_progress->of_files);
+	for (; started < wanted; started++) {
+		mutex_lock(&hashing.lock);
+		hashing.running++;
+		mutex_unlock(&hashing.lock);
+		if (thread_start(&threads[started], "hash", hash_files, &hashing) < 0) {
+			mutex_lock(&hashing.lock);
+			hashing.running--;
+			mutex_unlock(&hashing.lock);
+			break;
+		}
+	}
+	if (started)
+		wait_for_all(&hashing, tick, arg, ret_progress);
+	for (unsigned i = 0; i < started; i++)
+		thread_join(&threads[i]);
+	cond_fini(&hashing.changed);
+	mutex_fini(&hashing.lock);
+	if (wanted && !started)
+		return -ENOMEM;
+	return atomic_load(&hashing.stopped) ? -ECANCELED : 0;
+}
+
+const struct list_hash *node_hash(const struct node *node, enum hash_format format)
+{
+	for (size_t i = 0; i < node->hash_count; i++) {
+		if (node->hashes[i].format == format)
+			return &node->hashes[i];
+	}
+	return NULL;
+}
+
+/* Folders ------------------------------------------------------------------------------- */
+
+struct value {
+	uint8_t bytes[HASH_MAX_BYTES];
+	size_t length;
+};
+
+struct values {
+	struct value *list; /* owned */
+	size_t count;
+};
+
+/* Without memory its list is NULL. */
+static struct values values_new(size_t count)
+{
+	return (struct values){ calloc(count + 1, sizeof(struct value)), count };
+}
+
+static void values_fini(struct values *values)
+{
+	free(values->list);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct value *x = a, *y = b;
+
+	return memcmp(x->bytes, y->bytes, x->length);
+}
+
+/* The hash over @pieces, one after the other. */
+static int hash_values(enum hash_format format, const struct values *values, uint8_t *ret_bytes)
+{
+	cleanup_with(hashes_free_slot) struct hashes *hashes = hashes_new(HASH_BIT(format));
+	int r = hashes ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < values->count; i++)
+		r = hashes_update(hashes, values->list[i].bytes, values->list[i].length);
+	return r < 0 ? r : hashes_final(hashes, format, ret_bytes);
+}
+
+/* H(name || value). */
+static int hash_named(enum hash_format format, const char *name, const uint8_t *bytes,
+		      struct value *ret_value)
+{
+	cleanup_with(hashes_free_slot) struct hashes *hashes = hashes_new(HASH_BIT(format));
+	int r = hashes ? hashes_update(hashes, name, strlen(name)) : -ENOMEM;
+
+	if (r == 0)
+		r = hashes_update(hashes, bytes, hash_bytes(format));
+	ret_value->length = hash_bytes(format);
+	return r < 0 ? r : hashes_final(hashes, format, ret_value->bytes);
+}
+
+static const struct list_hash *structure_of(const struct node *node, enum hash_format format)
+{
+	for (size_t i = 0; i < node->structure_count; i++) {
+		if (node->structure[i].format == format)
+			return &node->structure[i];
+	}
+	return node->folder ? NULL : node_hash(node, format);
+}
+
+/*
+ * The two hashes of @folder over its @children. Source: ASC MHL Specification v1.0, section 6.5:
+ * sorted by value, raw bytes. 1: they have it; 0: not all of the children do.
+ */
+static int hash_folder(struct node *folder, struct node *const *children, size_t count,
+		       enum hash_format format)
+{
+	cleanup_with(values_fini) struct values content = values_new(count);
+	cleanup_with(values_fini) struct values structure = values_new(count);
+	struct list_hash hash = { .format = format, .date_ns = realtime_ns() };
+	int r = content.list && structure.list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const struct list_hash *one = node_hash(children[i], format);
+		const struct list_hash *other = structure_of(children[i], format);
+
+		if (!one || !other)
+			return 0;
+		memcpy(content.list[i].bytes, one->bytes, hash_bytes(format));
+		content.list[i].length = hash_bytes(format);
+		r = hash_named(format, children[i]->name, other->bytes, &structure.list[i]);
+	}
+	if (r < 0)
+		return r;
+	qsort(content.list, count, sizeof(struct value), by_bytes);
+	qsort(structure.list, count, sizeof(struct value), by_bytes);
+	r = hash_values(format, &content, hash.bytes);
+	if (r == 0)
+		r = list_add_hash(&folder->hashes, &folder->hash_count, &hash);
+	if (r == 0)
+		r = hash_values(format, &structure, hash.bytes);
+	if (r == 0)
+		r = list_add_hash(&folder->structure, &folder->structure_count, &hash);
+	return r < 0 ? r : 1;
+}
+
+/* Children come before their folder, so those that wait for it stand on top of a stack. */
+int tree_hash_folders(struct tree *tree, unsigned formats)
+{
+	cleanup_free struct node **stack = calloc(tree->count + 1, sizeof(struct node *));
+	size_t used = 0;
+	int r = 0;
+
+	if (!stack)
+		return -ENOMEM;
+	for (size_t i = 0; i < tree->count; i++) {
+		struct node *node = tree->nodes[i];
+		size_t first = used;
+
+		while (node->folder && first && stack[first - 1]->parent == node)
+			first--;
+		for (size_t format = 0; r >= 0 && node->folder && format < HASH_FORMATS; format++) {
+			if (formats & HASH_BIT(format))
+				r = hash_folder(node, stack + first, used - first,
+						(enum hash_format)format);
+		}
+		if (r < 0)
+			return r;
+		used = first;
+		stack[used++] = node;
+	}
+	return 0;
+}
