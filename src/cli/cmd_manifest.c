@@ -24,6 +24,16 @@ struct manifest_job {
 	int64_t start_ns;
 };
 
+/* By bytes or by files, whichever is further behind: small files cost time, not bytes. */
+static int64_t time_left(const struct tree_progress *progress, int64_t spent_ns)
+{
+	double by_bytes = (double)progress->bytes / (double)(progress->of_bytes + 1);
+	double by_files = (double)progress->files / (double)(progress->of_files + 1);
+	double done = by_files > 0 && by_files < by_bytes ? by_files : by_bytes;
+
+	return done > 0 && done < 1 ? (int64_t)((double)spent_ns * (1 - done) / done) : 0;
+}
+
 static int tick(void *arg, const struct tree_progress *progress)
 {
 	struct manifest_job *job = arg;
@@ -32,17 +42,12 @@ static int tick(void *arg, const struct tree_progress *progress)
 
 	if (spent_ns < SHOW_AFTER_NS)
 		return cli_interrupted();
-	if (spent_ns > RATE_MIN_NS && progress->bytes) {
-		double speed = (double)progress->bytes * 1e9 / (double)spent_ns;
-		uint64_t left = progress->of_bytes > progress->bytes
-					? progress->of_bytes - progress->bytes
-					: 0;
-
+	if (spent_ns > RATE_MIN_NS && progress->bytes)
 		(void)snprintf(
 			end, sizeof(end), ", %s/s, %s left",
-			format_bytes((uint64_t)speed, rate, sizeof(rate)),
-			format_duration((int64_t)((double)left / speed * 1e9), eta, sizeof(eta)));
-	}
+			format_bytes((uint64_t)((double)progress->bytes * 1e9 / (double)spent_ns),
+				     rate, sizeof(rate)),
+			format_duration(time_left(progress, spent_ns), eta, sizeof(eta)));
 	cli_progress(job->cli, "%" PRIu64 " of %" PRIu64 " files hashed, %s of %s%s",
 		     progress->files, progress->of_files,
 		     format_bytes(progress->bytes, done, sizeof(done)),
