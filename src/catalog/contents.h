@@ -167,12 +167,13 @@ int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint64_t generatio
 int catalog_dequeue(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier);
 
 /*
- * The next rows due at @now_ns for @tier, best first: by class, where every
- * QUEUE_AGEING_NS of waiting counts as one class. Poison only when nothing else is due. At most
+ * The next rows of classes below @class_end due at @now_ns for @tier, best first: by class,
+ * where every QUEUE_AGEING_NS of waiting counts as one class. Poison only when nothing else is due.
+ * At most
  * @max; returns the count.
  */
 #define QUEUE_AGEING_NS (30ll * 60 * 1000000000)
-int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
+int catalog_queue_next(struct catalog *catalog, uint32_t tier, unsigned class_end, int64_t now_ns,
 		       struct queue_row *ret_rows, size_t max);
 
 /*

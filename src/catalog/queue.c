@@ -29,7 +29,7 @@ STATEMENT(sql_any, "SELECT 1 FROM queue WHERE id = ?1 LIMIT 1");
 /* In the order of rank: most rows are due, so few are passed over. */
 STATEMENT(sql_next, "SELECT " QUEUE_COLUMNS
 		    " FROM queue INDEXED BY queue_rank WHERE tier = ?1 AND poison = ?4"
-		    " AND due_ns <= ?2 ORDER BY rank, id LIMIT ?3");
+		    " AND due_ns <= ?2 AND class < ?5 ORDER BY rank, id LIMIT ?3");
 STATEMENT(sql_due, "SELECT due_ns FROM queue WHERE tier = ?1 AND poison = ?2"
 		   " ORDER BY due_ns LIMIT 1");
 SCAN_STATEMENT(sql_hasten, "UPDATE queue SET due_ns = iif(attempts > 0, ?1, ?2)"
@@ -255,7 +255,7 @@ static int read_rows(struct query *query, struct queue_row *rows, size_t max)
 	return r < 0 ? r : (int)count;
 }
 
-static int read_next(struct db *db, uint32_t tier, int64_t now_ns, bool poison,
+static int read_next(struct db *db, uint32_t tier, unsigned class_end, int64_t now_ns, bool poison,
 		     struct queue_row *rows, size_t max)
 {
 	cleanup_query struct query query = query_start(db, &sql_next);
@@ -264,10 +264,11 @@ static int read_next(struct db *db, uint32_t tier, int64_t now_ns, bool poison,
 	query_int(&query, now_ns);
 	query_int(&query, (int64_t)max);
 	query_int(&query, poison);
+	query_int(&query, class_end);
 	return read_rows(&query, rows, max);
 }
 
-int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
+int catalog_queue_next(struct catalog *catalog, uint32_t tier, unsigned class_end, int64_t now_ns,
 		       struct queue_row *ret_rows, size_t max)
 {
 	cleanup_reader struct db *db = NULL;
@@ -277,8 +278,8 @@ int catalog_queue_next(struct catalog *catalog, uint32_t tier, int64_t now_ns,
 		max = INT32_MAX;
 	r = reader_take(catalog, &db);
 	if (r == 0)
-		r = read_next(db, tier, now_ns, false, ret_rows, max);
-	return r == 0 ? read_next(db, tier, now_ns, true, ret_rows, max) : r;
+		r = read_next(db, tier, class_end, now_ns, false, ret_rows, max);
+	return r == 0 ? read_next(db, tier, class_end, now_ns, true, ret_rows, max) : r;
 }
 
 /* INT64_MAX: none. */

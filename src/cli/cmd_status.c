@@ -206,8 +206,16 @@ static void print_catalog(const json_t *status)
 			     json_int_or(status, "catalog_waiting", 0));
 }
 
+static const char *limit_rule_text(const char *rule)
+{
+	if (strcmp(rule, "override") == 0)
+		return "mediafs limit";
+	return strcmp(rule, "timetable") == 0 ? "transfer.timetable" : "transfer.limit";
+}
+
 static void print_rest(const json_t *status)
 {
+	const char *rule = json_string_or(status, "limit_rule", "limit");
 	const json_t *tiers = json_object_get(status, "tiers"), *tier, *disk;
 	int64_t limit = json_int_or(status, "limit", 0), conflicts, until;
 	char first[32], second[32];
@@ -217,11 +225,15 @@ static void print_rest(const json_t *status)
 		printf("  tier %s: %s\n", json_string_or(tier, "name", "?"),
 		       json_string_or(tier, "url", "?"));
 	until = json_int_or(status, "limit_until_ns", 0);
-	if (limit > 0)
-		(void)printf("  limited to %s/s%s%s\n",
-			     format_bytes((uint64_t)limit, first, sizeof(first)),
-			     until ? " until " : "",
-			     until ? format_time(until, second, sizeof(second)) : "");
+	if (limit > 0 || strcmp(rule, "limit") != 0)
+		(void)printf("  %s%s%s%s%s (%s)\n", limit ? "limited to " : "no limit",
+			     limit ? format_bytes((uint64_t)limit, first, sizeof(first)) : "",
+			     limit ? "/s" : "", until ? " until " : "",
+			     until ? format_time(until, second, sizeof(second)) : "",
+			     limit_rule_text(rule));
+	if (json_is_true(json_object_get(status, "metered")))
+		(void)printf("  %smetered%s: originals wait until mediafs limit --metered no\n",
+			     paint(PAINT_BUSY), paint(PAINT_NONE));
 	if (json_is_true(json_object_get(status, "scrub_aside")))
 		(void)printf("  %sthe scrub waits%s: cards are being written\n", paint(PAINT_BUSY),
 			     paint(PAINT_NONE));

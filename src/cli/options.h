@@ -33,6 +33,7 @@ enum option_id {
 	OPT_LINES,
 	OPT_LOCATION,
 	OPT_LONG,
+	OPT_METERED,
 	OPT_MOUNT, /* -o: collected, joined by ',' */
 	OPT_OFFLINE,
 	OPT_PENDING,

@@ -34,5 +34,11 @@ int report_poison(struct request *request, const char *top, size_t max, uint64_t
 /* The rules of the store's mediafs.conf. */
 int report_rules(struct request *request, struct rules **ret_rules);
 
-/* Adds what mediafs.conf says of tiers, limit and pause, or "settings_error". */
+/*
+ * Adds what limits the network now: "limit", "limit_rule", "limit_until_ns". @settings for a volume
+ * that is not mounted.
+ */
+int report_limit(struct request *request, const struct settings *settings);
+
+/* Adds tiers, limit, metered and pause, or "settings_error". */
 int report_settings(struct request *request);

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "control/protocol.h"
+#include "control/report.h"
 #include "util/clock.h"
+#include "volume/limit.h"
 #include "volume/manage.h"
 
 #define FOR_MAX_NS (366ll * 24 * 3600 * NS_PER_SEC)
@@ -127,37 +129,33 @@ int request_config_set(struct request *request)
 {
 	const char *key = json_string_or(request->json, "key", NULL);
 	cleanup_free char *value = json_path_value(json_object_get(request->json, "value"));
-	int r;
 
 	if (!key || !value)
 		return request_fail(request, -EINVAL, "\"key\" and \"value\" are wanted");
-	r = set_value(request, key, value);
-	if (r == 0 && request->source->limit && strcmp(key, "transfer.limit") == 0)
-		r = limit_forget(request->source->limit);
-	return r;
+	return set_value(request, key, value);
 }
 
 int request_limit(struct request *request)
 {
 	const char *rate = json_string_or(request->json, "rate", NULL);
-	struct limit_timer *limit = request->source->limit;
+	struct volume *volume = request->source->volume;
 	cleanup_free char *message = NULL;
 	int64_t for_ns;
 	int r;
 
 	if (!rate || request_int(request->json, "for_ns", 0, FOR_MAX_NS, 0, &for_ns) < 0)
 		return request_fail(request, -EINVAL, "\"rate\" is wanted, and at most a year");
-	if (!limit && for_ns > 0)
+	if (!volume && for_ns > 0)
 		return request_fail(
 			request, -ENOTCONN,
 			"the volume is not mounted: nobody would end the limit in time");
-	if (!limit)
+	if (!volume)
 		return set_value(request, "transfer.limit", rate);
-	r = limit_set(limit, rate, for_ns, &message);
+	r = volume_limit(volume, rate, for_ns, &message);
 	if (r < 0 && message)
 		return request_fail(request, r, "%s", message);
 	if (r < 0)
 		return r;
-	tell_event(request, "transfer.limit", rate);
-	return request_add(request, "until_ns", json_integer(limit->until_ns));
+	tell_event(request, for_ns > 0 ? "limit for a while" : "transfer.limit", rate);
+	return report_limit(request, NULL);
 }

@@ -11,6 +11,7 @@
 #include "control/requests.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "volume/limit.h"
 #include "volume/manage.h"
 
 /*
@@ -26,7 +27,9 @@
  *                  and next_try_ns
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
  *                  tier_error, next_try_ns}; scrub_aside, receiving_rate, verify_backlog,
- * verify_rate, eta_ns (-1 unknown); only when mounted tiers          [{name, url}]; limit, pause
+ * verify_rate, eta_ns (-1 unknown); only when mounted tiers          [{name, url}]; pause
+ *   limit          bytes a second that the network may be used with now, 0 none; limit_rule why
+ *                  (limit, timetable, override), limit_until_ns (0: not within a week); metered
  *   disk           {free, total}; conflicts, unpublished, catalog_error,
  *                  catalog_waiting (changes kept until it can be written), catalog_lost
  */
@@ -177,6 +180,28 @@ static int add_rest(struct request *request, const struct volume_status *status)
 	return part && json_object_update(request->final, part) == 0 ? 0 : -ENOMEM;
 }
 
+int report_limit(struct request *request, const struct settings *settings)
+{
+	static const char *const names[] = {
+		[LIMIT_BY_SETTING] = "limit",
+		[LIMIT_BY_TIMETABLE] = "timetable",
+		[LIMIT_BY_OVERRIDE] = "override",
+	};
+	struct volume *volume = request->source->volume;
+	int64_t time_ns = realtime_ns();
+	struct limit_now now =
+		volume ? volume_limit_at(volume, time_ns) : settings_limit(settings, time_ns);
+	int64_t until_ns = volume ? volume_limit_until(volume, time_ns)
+				  : settings_limit_until(settings, time_ns);
+	int r = request_add(request, "limit", json_integer((json_int_t)now.per_second));
+
+	if (r == 0)
+		r = request_add(request, "limit_rule", json_string(names[now.rule]));
+	if (r == 0)
+		r = request_add(request, "limit_until_ns", json_integer(until_ns));
+	return r;
+}
+
 /* A bad file is told, not fatal: status must answer, all the more when something is wrong. */
 int report_settings(struct request *request)
 {
@@ -200,14 +225,13 @@ int report_settings(struct request *request)
 	}
 	r = request_add(request, "tiers", take_ptr(tiers));
 	if (r == 0)
-		r = request_add(request, "limit",
-				json_integer(settings_get(settings, SETTING_LIMIT)));
+		r = report_limit(request, settings);
+	if (r == 0)
+		r = request_add(request, "metered",
+				json_boolean(settings_get(settings, SETTING_METERED)));
 	if (r == 0)
 		r = request_add(request, "pause",
 				json_boolean(settings_get(settings, SETTING_PAUSE)));
-	if (r == 0 && request->source->limit)
-		r = request_add(request, "limit_until_ns",
-				json_integer(request->source->limit->until_ns));
 	return r;
 }
 

@@ -18,14 +18,13 @@
  *   residency    path, verb                   {"progress":{path, bytes, error}} a file
  *   config-get   key                          value, or settings: [{key, value, ...}]
  *   config-set   key, value
- *   limit        rate, for_ns                 until_ns
+ *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
  *   conflicts                                 {"file":{...}} a file
  *   metrics                                   text
  */
 #include <sys/types.h>
 
 #include "catalog/catalog.h"
-#include "control/limit.h"
 #include "store/store.h"
 #include "util/json.h"
 
@@ -36,8 +35,7 @@ struct request_source {
 	struct store *store;     /* never NULL */
 	struct catalog *catalog; /* NULL: could not be opened, because of: */
 	int catalog_error;
-	struct limit_timer *limit; /* NULL: not mounted */
-	uid_t uid;                 /* who asks, for events */
+	uid_t uid; /* who asks, for events */
 };
 
 /* Where lines before the last go. Non-zero ends the request (the asker is gone). */

@@ -17,6 +17,7 @@
 #include "mediafs/exit.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "volume/limit.h"
 #include "volume/manage.h"
 
 /* A connection has a thread; a fetch may keep it for hours while others ask for status. */
@@ -36,7 +37,6 @@ struct connection {
 
 struct control {
 	struct volume *volume; /* borrowed, outlives us */
-	struct limit_timer limit;
 	int run_fd, listen_fd, wake_fd;
 	uid_t owner; /* of the store */
 	struct thread acceptor;
@@ -72,7 +72,6 @@ static int answer(struct connection *connection, const char *line, size_t length
 		.volume = control->volume,
 		.store = volume_store(control->volume),
 		.catalog = volume_catalog(control->volume),
-		.limit = &control->limit,
 		.uid = connection->uid,
 	};
 	const struct request_sink sink = { send_line, connection };
@@ -211,7 +210,7 @@ static void *acceptor_body(void *arg)
 		};
 		int fd;
 
-		limit_tick(&control->limit);
+		volume_limit_tick(control->volume);
 		if (poll(polled, ARRAY_SIZE(polled), TICK_MS) <= 0 || !(polled[0].revents & POLLIN))
 			continue;
 		fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -274,9 +273,7 @@ static int start(struct control *control)
 	control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (control->wake_fd < 0)
 		return -errno;
-	r = limit_init(&control->limit, control->volume);
-	if (r == 0)
-		r = open_socket(control);
+	r = open_socket(control);
 	if (r < 0)
 		return r;
 	return thread_start(&control->acceptor, "control", acceptor_body, control);
@@ -334,7 +331,6 @@ void control_stop(struct control *control)
 		(void)close(control->wake_fd);
 	if (control->run_fd >= 0)
 		(void)close(control->run_fd);
-	limit_fini(&control->limit);
 	mutex_fini(&control->lock);
 	free(control);
 }

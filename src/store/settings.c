@@ -15,6 +15,7 @@
 #include "store/settings_table.h"
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "util/timetable.h"
 
 #define CONF_NAME "mediafs.conf"
 #define TIERS_MAX 16
@@ -30,6 +31,7 @@ struct entry {
 
 struct settings {
 	_Atomic int64_t values[SETTING_COUNT];
+	struct timetable timetable;
 	struct entry *entries; /* owned */
 	size_t entry_count;
 	struct settings_tier *tiers; /* owned; in file order */
@@ -212,6 +214,17 @@ static int collect_tiers(struct settings *settings)
 	return 0;
 }
 
+/* @text was checked and means @value. @row NULL: a tier. */
+static int take_value(struct settings *settings, const struct setting_row *row, const char *text,
+		      int64_t value)
+{
+	if (row && row->type == TYPE_TIMETABLE)
+		return timetable_parse(text, &settings->timetable);
+	if (row && row->id >= 0)
+		settings->values[row->id] = value;
+	return 0;
+}
+
 /* Parse ------------------------------------------------------------------------------ */
 
 struct parser {
@@ -255,8 +268,9 @@ static int parse_value(struct parser *parser, const struct conf_item *item, cons
 	r = put_entry(settings, key, item->value, false);
 	if (r < 0)
 		return r;
-	if (row && row->id >= 0)
-		settings->values[row->id] = value;
+	r = take_value(settings, row, item->value, value);
+	if (r < 0)
+		return r;
 	if (count_tiers(settings) > TIERS_MAX)
 		return refuse(parser->ret_message, "line %u: more than %d tiers", item->line,
 			      TIERS_MAX);
@@ -495,9 +509,7 @@ int settings_set_text(struct settings *settings, const char *key, const char *va
 		return r;
 	if (!row)
 		return collect_tiers(settings);
-	if (row->id >= 0)
-		settings->values[row->id] = number;
-	return 0;
+	return take_value(settings, row, *value ? value : row->fallback, number);
 }
 
 size_t settings_tier_count(const struct settings *settings)
@@ -519,6 +531,23 @@ const char *settings_rule(const struct settings *settings, const char *name)
 			return entry->value && *entry->value ? entry->value : NULL;
 	}
 	return NULL;
+}
+
+struct limit_now settings_limit(const struct settings *settings, int64_t realtime_ns)
+{
+	struct limit_now now = {
+		.per_second = (uint64_t)settings_get(settings, SETTING_LIMIT),
+		.rule = LIMIT_BY_SETTING,
+	};
+
+	if (timetable_at(&settings->timetable, realtime_ns, &now.per_second))
+		now.rule = LIMIT_BY_TIMETABLE;
+	return now;
+}
+
+int64_t settings_limit_until(const struct settings *settings, int64_t realtime_ns)
+{
+	return timetable_until(&settings->timetable, realtime_ns);
 }
 
 int settings_describe(size_t index, const char **ret_key, const char **ret_default,

@@ -9,7 +9,8 @@
  *   [ingest]   verify = async|close   verify_rate = 0 (bytes/s, 0 = no limit)
  *              scrub_interval = 30d   settle = 5s
  *   [space]    evict_above = 80% (0 = never)   reserve = 5%
- *   [transfer] limit = 0   pause = no   retry_max = 10min   required_copies = 1
+ *   [transfer] limit = 0   timetable = "mon-fri 07:00-19:00 20M" (util/timetable.h)
+ *              metered = no   pause = no   retry_max = 10min   required_copies = 1
  *              hydrate_timeout = 60s   read_ahead = 16M
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
@@ -33,6 +34,7 @@ enum setting {
 	SETTING_EVICT_ABOVE,     /* per mille of the file system, 0 never */
 	SETTING_RESERVE,         /* per mille kept free for catalog and metadata */
 	SETTING_LIMIT,           /* bytes/s up and down, 0 no limit */
+	SETTING_METERED,         /* 0, 1 */
 	SETTING_PAUSE,           /* 0, 1 */
 	SETTING_RETRY_MAX,       /* ns, longest back-off */
 	SETTING_REQUIRED_COPIES, /* before eviction */
@@ -85,6 +87,19 @@ const struct settings_tier *settings_tier(const struct settings *settings, size_
 /* Globs of [rules] @name ("ignore", "priority.notes"), or NULL: the built-in ones apply. Borrowed.
  */
 const char *settings_rule(const struct settings *settings, const char *name);
+
+enum limit_rule { LIMIT_BY_SETTING, LIMIT_BY_TIMETABLE, LIMIT_BY_OVERRIDE };
+
+struct limit_now {
+	uint64_t per_second; /* bytes, 0 no limit */
+	enum limit_rule rule;
+};
+
+/* What the file says for the moment @realtime_ns: the timetable, else transfer.limit. */
+struct limit_now settings_limit(const struct settings *settings, int64_t realtime_ns);
+
+/* When the timetable changes that next (realtime); 0 not within a week. Takes milliseconds. */
+int64_t settings_limit_until(const struct settings *settings, int64_t realtime_ns);
 
 /* One line for each key: name, default, help. For --help and the man page test. */
 int settings_describe(size_t index, const char **ret_key, const char **ret_default,

@@ -7,6 +7,7 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/timetable.h"
 #include "util/units.h"
 
 #define SECONDS NS_PER_SEC
@@ -32,6 +33,12 @@ const struct setting_row setting_rows[] = {
 	  "kept free for the catalog: writers get ENOSPC before" },
 	{ SETTING_LIMIT, TYPE_RATE, "transfer.limit", "0", 0, RATE_MAX,
 	  "a rate such as 20M, 0 for no limit", "up and down together, bytes per second" },
+	{ -1, TYPE_TIMETABLE, "transfer.timetable", "", 0, 0,
+	  "entries such as \"mon-fri 07:00-19:00 20M\" with commas between",
+	  "limits by the hours of the week, in local time; the first that holds rules, "
+	  "and limit where none does" },
+	{ SETTING_METERED, TYPE_SWITCH, "transfer.metered", "no", 0, 1, "yes or no",
+	  "the line costs by the byte: originals wait, all else is sent, readers are served" },
 	{ SETTING_PAUSE, TYPE_SWITCH, "transfer.pause", "no", 0, 1, "yes or no",
 	  "nothing is sent; readers who wait are still served" },
 	{ SETTING_RETRY_MAX, TYPE_DURATION, "transfer.retry_max", "10min", 100 * NS_PER_MS, DAYS,
@@ -117,29 +124,10 @@ static int parse_count(const char *text, int64_t *ret_value)
 	return 0;
 }
 
-/* Bytes, or bytes a second with "/s" after it. */
-static int parse_size(const char *text, enum setting_type type, int64_t *ret_value)
-{
-	cleanup_free char *copy = strdup(text);
-	size_t length = strlen(text);
-	uint64_t bytes;
-	int r;
-
-	if (!copy)
-		return -ENOMEM;
-	if (type == TYPE_RATE && length > 2 && strcmp(copy + length - 2, "/s") == 0)
-		copy[length - 2] = 0;
-	r = parse_bytes(copy, &bytes);
-	if (r < 0)
-		return r;
-	if (bytes > INT64_MAX)
-		return -EINVAL;
-	*ret_value = (int64_t)bytes;
-	return 0;
-}
-
 int setting_value(const struct setting_row *row, const char *text, int64_t *ret_value)
 {
+	struct timetable table;
+	uint64_t bytes = 0;
 	int64_t value = 0;
 	int r = -EINVAL;
 
@@ -155,13 +143,17 @@ int setting_value(const struct setting_row *row, const char *text, int64_t *ret_
 		break;
 	case TYPE_BYTES:
 	case TYPE_RATE:
-		r = parse_size(text, row->type, &value);
+		r = row->type == TYPE_RATE ? parse_rate(text, &bytes) : parse_bytes(text, &bytes);
+		value = bytes > INT64_MAX ? INT64_MAX : (int64_t)bytes;
 		break;
 	case TYPE_DURATION:
 		r = parse_duration(text, &value);
 		break;
 	case TYPE_PERCENT:
 		r = strcmp(text, "0") == 0 ? 0 : parse_percent(text, &value);
+		break;
+	case TYPE_TIMETABLE:
+		r = timetable_parse(text, &table);
 		break;
 	case TYPE_GLOBS:
 		r = 0;

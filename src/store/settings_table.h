@@ -13,8 +13,9 @@ enum setting_type {
 	TYPE_BYTES,
 	TYPE_RATE, /* bytes/s */
 	TYPE_DURATION,
-	TYPE_PERCENT, /* per mille */
-	TYPE_GLOBS,   /* text; the default is built into transfer/rules.c */
+	TYPE_PERCENT,   /* per mille */
+	TYPE_TIMETABLE, /* text; kept parsed by settings.c */
+	TYPE_GLOBS,     /* text; the default is built into transfer/rules.c */
 };
 
 struct setting_row {

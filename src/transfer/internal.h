@@ -95,6 +95,7 @@ struct transfer {
 	struct cond changed;
 	bool stopping;
 	bool paused;
+	bool metered;
 	bool hasten; /* what failed is to be tried at once */
 	uint64_t wakes;
 	int64_t requeue_ns;  /* monotonic: when files left out so far are looked at again */
@@ -197,8 +198,11 @@ void transfer_nudge(struct transfer *transfer);
 /* While bytes arrive on the disk that the tier is on: wait, but not so long that nothing moves. */
 void lane_step_aside(struct lane *lane);
 
-/* Wait while paused (uploads only), then for the rate. -ECANCELED when stopping. */
-int transfer_take(struct transfer *transfer, uint64_t bytes);
+/* What is of @class is not to be sent now. */
+bool transfer_holds_locked(const struct transfer *transfer, enum priority_class class);
+
+/* Wait while that is so, then for the rate. -ECANCELED when stopping. */
+int transfer_take(struct transfer *transfer, enum priority_class class, uint64_t bytes);
 
 /* True while the threads must end. */
 bool transfer_stopping(struct transfer *transfer);

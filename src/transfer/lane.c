@@ -250,9 +250,9 @@ static bool fits(struct lane *lane, uint64_t size)
 
 /*
  * 1 a row was given to a sender; 0 none is due, or all that are wait for what is on its way.
- * @condition: of the tier, 0 none.
+ * @metered: originals wait. @condition: of the tier, 0 none.
  */
-static int give_next(struct lane *lane, int condition)
+static int give_next(struct lane *lane, bool metered, int condition)
 {
 	struct catalog *catalog = lane->transfer->catalog;
 	struct queue_row rows[PICK_ROWS];
@@ -266,8 +266,9 @@ static int give_next(struct lane *lane, int condition)
 			return r;
 		lane->dirty = false;
 	}
-	count = catalog_queue_next(catalog, lane->tier.id, transfer_now_ns(lane->transfer), rows,
-				   PICK_ROWS);
+	count = catalog_queue_next(catalog, lane->tier.id,
+				   metered ? PRIORITY_ORIGINALS : PRIORITY_COUNT,
+				   transfer_now_ns(lane->transfer), rows, PICK_ROWS);
 	for (int i = 0; i < count; i++) {
 		struct sender *sender = sender_for(lane, &rows[i]);
 
@@ -287,7 +288,7 @@ static int give_next(struct lane *lane, int condition)
 
 /* What other threads told since the last step. */
 struct look {
-	bool paused, requeue, hasten;
+	bool paused, metered, requeue, hasten;
 	int condition;
 	int64_t next_try_ns;
 };
@@ -307,6 +308,7 @@ static struct look look_around(struct lane *lane)
 		lane->next_try_ns = 0;
 	}
 	lane->is_another_network = false;
+	look.metered = transfer->metered;
 	look.condition = lane->condition;
 	look.next_try_ns = lane->next_try_ns;
 	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;
@@ -336,15 +338,15 @@ static void requeue(struct lane *lane, bool hasten)
 }
 
 /* *ret_until_ns stays 0 after a row was given. */
-static int hand_out(struct lane *lane, int condition, int64_t *ret_until_ns)
+static int hand_out(struct lane *lane, const struct look *look, int64_t *ret_until_ns)
 {
 	unsigned busy = senders_busy(lane);
 	int64_t now_ns;
 	int r = 0;
 
 	/* A tier that takes nothing is tried with one file. */
-	if (condition ? busy == 0 : busy < SENDERS)
-		r = give_next(lane, condition);
+	if (look->condition ? busy == 0 : busy < SENDERS)
+		r = give_next(lane, look->metered, look->condition);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	now_ns = transfer_now_ns(lane->transfer);
@@ -352,6 +354,9 @@ static int hand_out(struct lane *lane, int condition, int64_t *ret_until_ns)
 	if (busy)
 		return 0;
 	r = catalog_queue_due(lane->transfer->catalog, lane->tier.id, ret_until_ns);
+	/* What is due and was not given is held back; what ends that wakes the lane. */
+	if (r == 0 && *ret_until_ns <= now_ns)
+		*ret_until_ns = now_ns + BUSY_NS;
 	if (r == 0 && *ret_until_ns > now_ns + IDLE_NS)
 		*ret_until_ns = now_ns + IDLE_NS;
 	return r;
@@ -472,7 +477,7 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 		return LANE_SLEEP;
 	if (r == 0) {
 		*ret_until_ns = 0;
-		r = hand_out(lane, look.condition, ret_until_ns);
+		r = hand_out(lane, &look, ret_until_ns);
 		if (r < 0)
 			judge_failure(lane, r);
 	}

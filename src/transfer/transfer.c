@@ -85,6 +85,7 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	bucket_init(&transfer->urgent, limit);
 	meter_init(&transfer->meter);
 	transfer->paused = host->setting(host->arg, SETTING_PAUSE) != 0;
+	transfer->metered = host->setting(host->arg, SETTING_METERED) != 0;
 	transfer->wakes = 1;
 	r = load_rules(transfer, &transfer->rules);
 	transfer->lanes = calloc(count ? count : 1, sizeof(*transfer->lanes));
@@ -225,15 +226,22 @@ void transfer_renamed(struct transfer *transfer)
 	cond_broadcast(&transfer->changed);
 }
 
+void transfer_set_rate(struct transfer *transfer)
+{
+	uint64_t limit = (uint64_t)transfer->host.setting(transfer->host.arg, SETTING_LIMIT);
+
+	bucket_set(&transfer->bucket, limit);
+	bucket_set(&transfer->urgent, limit);
+}
+
 void transfer_wake(struct transfer *transfer)
 {
 	const struct transfer_host *host = &transfer->host;
 	bool paused = host->setting(host->arg, SETTING_PAUSE) != 0;
-	uint64_t limit = (uint64_t)host->setting(host->arg, SETTING_LIMIT);
+	bool metered = host->setting(host->arg, SETTING_METERED) != 0;
 	struct rules *old, *rules = NULL;
 
-	bucket_set(&transfer->bucket, limit);
-	bucket_set(&transfer->urgent, limit);
+	transfer_set_rate(transfer);
 	if (load_rules(transfer, &rules) < 0)
 		log_warning("no memory for new rules: the old ones stay");
 	mutex_lock(&transfer->lock);
@@ -241,6 +249,7 @@ void transfer_wake(struct transfer *transfer)
 	if (rules)
 		transfer->rules = rules;
 	transfer->paused = paused;
+	transfer->metered = metered;
 	transfer->requeue_ns = 0;
 	transfer->hasten = true;
 	for (size_t i = 0; i < transfer->lane_count; i++)
@@ -269,10 +278,15 @@ bool transfer_excludes(struct transfer *transfer, const char *path)
 	return rules_ignores(transfer->rules, path) != NULL;
 }
 
-int transfer_take(struct transfer *transfer, uint64_t bytes)
+bool transfer_holds_locked(const struct transfer *transfer, enum priority_class class)
+{
+	return transfer->paused || (transfer->metered && class == PRIORITY_ORIGINALS);
+}
+
+int transfer_take(struct transfer *transfer, enum priority_class class, uint64_t bytes)
 {
 	mutex_lock(&transfer->lock);
-	while (transfer->paused && !transfer->stopping)
+	while (transfer_holds_locked(transfer, class) && !transfer->stopping)
 		cond_wait(&transfer->changed, &transfer->lock);
 	mutex_unlock(&transfer->lock);
 	return transfer_pace(transfer, bytes);

@@ -62,6 +62,9 @@ void transfer_wake(struct transfer *transfer);
 /* The same when a person says so: nothing counts as poison from now on. */
 void transfer_retry(struct transfer *transfer);
 
+/* The rate that the host gives for SETTING_LIMIT may be another. */
+void transfer_set_rate(struct transfer *transfer);
+
 /*
  * Read [@offset, @offset + @length) of @content from the best good copy into @buffer.
  * @offset is block-aligned; whole blocks (or the last one). Every block is checked against the

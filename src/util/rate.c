@@ -5,19 +5,28 @@
 
 #include "util/clock.h"
 
-/* What an idle bucket saves up, as a share of a second. */
-#define BURST_SECONDS 0.25
+/*
+ * What an idle bucket saves up, as a share of a second, and how much of the rate it fills with: so
+ * that over any 10 s no more passes than the rate allows, the last take (a twentieth of a second's
+ * worth, at most) with it: 9.9 + 0.05 + 0.05.
+ */
+#define BURST_SECONDS 0.05
+#define FILL_SHARE 0.99
 
 /* A waiter looks at least this often: a wait is never computed far ahead. */
 #define MAX_WAIT_NS NS_PER_SEC
 
-static void fill_locked(struct bucket *bucket)
+static double fill_per_second(const struct bucket *bucket)
 {
-	int64_t now = monotonic_ns();
+	return (double)bucket->bytes_per_second * FILL_SHARE;
+}
+
+static void fill_locked(struct bucket *bucket, int64_t now)
+{
 	double most = (double)bucket->bytes_per_second * BURST_SECONDS;
 
-	bucket->tokens += (double)(now - bucket->filled_ns) / (double)NS_PER_SEC *
-			  (double)bucket->bytes_per_second;
+	bucket->tokens +=
+		(double)(now - bucket->filled_ns) / (double)NS_PER_SEC * fill_per_second(bucket);
 	if (bucket->tokens > most)
 		bucket->tokens = most;
 	bucket->filled_ns = now;
@@ -42,7 +51,7 @@ void bucket_fini(struct bucket *bucket)
 void bucket_set(struct bucket *bucket, uint64_t bytes_per_second)
 {
 	scoped_lock(&bucket->lock);
-	fill_locked(bucket); /* the time up to now counts at the old rate */
+	fill_locked(bucket, monotonic_ns()); /* the time up to now counts at the old rate */
 	bucket->bytes_per_second = bytes_per_second;
 	if (!bytes_per_second)
 		bucket->tokens = 0;
@@ -53,27 +62,40 @@ void bucket_set(struct bucket *bucket, uint64_t bytes_per_second)
  * Takes may be larger than the burst: one passes as soon as there is no debt and leaves
  * its own, which the next has to wait for.
  */
+static int64_t take_locked(struct bucket *bucket, int64_t now, uint64_t bytes)
+{
+	if (!bucket->bytes_per_second)
+		return 0;
+	fill_locked(bucket, now);
+	if (bucket->tokens < 0)
+		return (int64_t)(-bucket->tokens / fill_per_second(bucket) * (double)NS_PER_SEC) +
+		       1;
+	bucket->tokens -= (double)bytes;
+	return 0;
+}
+
+int64_t bucket_take_at(struct bucket *bucket, int64_t now_ns, uint64_t bytes)
+{
+	scoped_lock(&bucket->lock);
+	return take_locked(bucket, now_ns, bytes);
+}
+
 int bucket_take(struct bucket *bucket, uint64_t bytes)
 {
 	scoped_lock(&bucket->lock);
 	for (;;) {
-		double wait;
+		int64_t now = monotonic_ns();
+		int64_t wait;
 
 		if (bucket->stopped)
 			return -ECANCELED;
-		if (!bucket->bytes_per_second)
+		wait = take_locked(bucket, now, bytes);
+		if (wait == 0)
 			return 0;
-		fill_locked(bucket);
-		if (bucket->tokens >= 0)
-			break;
-		wait = -bucket->tokens / (double)bucket->bytes_per_second * (double)NS_PER_SEC + 1;
-		if (wait > (double)MAX_WAIT_NS)
-			wait = (double)MAX_WAIT_NS;
-		(void)cond_wait_until(&bucket->changed, &bucket->lock,
-				      monotonic_ns() + (int64_t)wait);
+		if (wait > MAX_WAIT_NS)
+			wait = MAX_WAIT_NS;
+		(void)cond_wait_until(&bucket->changed, &bucket->lock, now + wait);
 	}
-	bucket->tokens -= (double)bytes;
-	return 0;
 }
 
 void bucket_stop(struct bucket *bucket)

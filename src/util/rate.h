@@ -19,7 +19,11 @@ void bucket_init(struct bucket *bucket, uint64_t bytes_per_second);
 void bucket_fini(struct bucket *bucket);
 void bucket_set(struct bucket *bucket, uint64_t bytes_per_second); /* bites at once */
 int bucket_take(struct bucket *bucket, uint64_t bytes); /* blocks; -ECANCELED once stopped */
-void bucket_stop(struct bucket *bucket);                /* all waiters leave */
+
+/* The same at a time of the caller's (monotonic): 0 taken, else how long to wait before the next
+ * try. */
+int64_t bucket_take_at(struct bucket *bucket, int64_t now_ns, uint64_t bytes);
+void bucket_stop(struct bucket *bucket); /* all waiters leave */
 
 struct meter {
 	struct mutex lock; /* rank 96 */

@@ -89,6 +89,26 @@ int parse_bytes(const char *text, uint64_t *ret_bytes)
 	return scale(&number, unit, ret_bytes);
 }
 
+int parse_rate(const char *text, uint64_t *ret_per_second)
+{
+	char copy[64];
+	size_t length = strlen(text);
+	uint64_t bytes = 0;
+	int r = 0;
+
+	if (length >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, text, length + 1);
+	if (length > 2 && strcmp(copy + length - 2, "/s") == 0)
+		copy[length - 2] = 0;
+	if (strcmp(copy, "none") != 0)
+		r = parse_bytes(copy, &bytes);
+	if (r < 0 || bytes > INT64_MAX)
+		return -EINVAL;
+	*ret_per_second = bytes;
+	return 0;
+}
+
 int parse_duration(const char *text, int64_t *ret_ns)
 {
 	static const struct {

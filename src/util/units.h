@@ -8,6 +8,10 @@
 /* "20M", "1.5GiB", "512": K M G T are 1024-based with or without iB/B. -EINVAL. */
 int parse_bytes(const char *text, uint64_t *ret_bytes);
 
+/* Bytes a second: as parse_bytes(), also with "/s" after it; "none" is 0. At most INT64_MAX.
+ * -EINVAL. */
+int parse_rate(const char *text, uint64_t *ret_per_second);
+
 /* "90s", "5min", "2h", "30d", "100ms", "0". -EINVAL. */
 int parse_duration(const char *text, int64_t *ret_ns);
 

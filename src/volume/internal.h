@@ -9,6 +9,7 @@
 #include "store/store.h"
 #include "transfer/transfer.h"
 #include "util/thread.h"
+#include "volume/limit.h"
 #include "volume/manage.h"
 
 struct nodes;    /* volume/node.h: what the kernel knows */
@@ -37,6 +38,8 @@ struct volume {
 
 	struct mutex settings_lock; /* rank 90 */
 	struct settings *settings;  /* owned */
+
+	struct limit limit; /* volume/limit.h */
 
 	struct mutex notify_lock; /* rank 91 */
 	struct volume_notify notify;

@@ -100,6 +100,9 @@ static bool host_is_busy(void *arg)
 
 static int64_t host_setting(void *arg, enum setting setting)
 {
+	/* The hour and the operator have a say in that one. */
+	if (setting == SETTING_LIMIT)
+		return (int64_t)volume_limit_at(arg, realtime_ns()).per_second;
 	return volume_setting(arg, setting);
 }
 
@@ -232,6 +235,7 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 		return -ENOMEM;
 	volume->flags = flags;
 	mutex_init(&volume->settings_lock, 90);
+	mutex_init(&volume->limit.lock, 5);
 	mutex_init(&volume->notify_lock, 91);
 	mutex_init(&volume->status_lock, 92);
 	/* A number so far back that nothing counts as arriving. */
@@ -241,6 +245,8 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 		r = open_settings(volume, path);
 	if (r == 0)
 		r = open_catalog(volume);
+	if (r == 0)
+		r = limit_load(volume);
 	if (r == 0)
 		r = open_parts(volume);
 	if (r == 0 && !(flags & VOLUME_NO_THREADS))
@@ -287,5 +293,6 @@ void volume_close(struct volume *volume)
 	mutex_fini(&volume->status_lock);
 	mutex_fini(&volume->notify_lock);
 	mutex_fini(&volume->settings_lock);
+	mutex_fini(&volume->limit.lock);
 	free(volume);
 }

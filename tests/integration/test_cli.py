@@ -362,9 +362,11 @@ def test_settings_take_effect_at_once_and_are_in_the_file(plain):
 
 def test_pause_and_limit_for_a_time(cart):
     cart.cmd("limit", "7M")
+    assert "until" in cart.cmd("limit", "1M", "--for", "1h").stdout
+    assert (cart.status()["limit"], cart.status()["limit_rule"]) == (1 << 20, "override")
     cart.cmd("limit", "1M", "--for", "300ms")
-    wait_for(lambda: cart.cmd("config", "get", "transfer.limit").stdout == "7M\n",
-             "the limit's end")
+    wait_for(lambda: cart.status()["limit_rule"] == "limit", "the limit's end")
+    assert cart.cmd("config", "get", "transfer.limit").stdout == "7M\n"
     cart.cmd("pause")
     assert cart.status()["pause"] and "paused" in cart.cmd("status").stdout
     one_file(cart)

@@ -313,6 +313,47 @@ def test_a_limit_holds_and_is_lifted_at_once(sites, tier):
     assert time.monotonic() - begin < 100, "the limit still held (it would take 200 s)"
 
 
+def test_a_timetable_rules_and_the_hour_that_changes_it_bites(sites, tier):
+    """The hour is what the clock on the wall shows, in a zone made so that it is near a change."""
+    now = time.gmtime()
+    seconds = now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec
+    # There it is 11:59:50 when the mount begins; zones count west of Greenwich.
+    west = seconds - (12 * 3600 - 10)
+    away = abs(west)
+    sign = "-" if west < 0 else ""
+    zone = f"CART{sign}{away // 3600}:{away // 60 % 60:02}:{away % 60:02}"
+    site = sites("cart", tier=tier, settings={"transfer.limit": "0",
+                                              "transfer.timetable": "00:00-12:00 1M"})
+    site.mount(env={"TZ": zone})
+    (site.mnt / "first.mov").write_bytes(pattern(400 * MIB))
+    wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "it to move")
+    assert (site.status()["limit"], site.status()["limit_rule"]) == (MIB, "timetable")
+    assert "transfer.timetable" in site.cmd("status").stdout
+    assert "transfer.timetable rules until" in site.cmd("limit", "0").stdout
+    bad = site.cmd("config", "set", "transfer.timetable", "mo 7-19 20M", check=False)
+    assert bad.returncode != 0 and "mon-fri 07:00-19:00 20M" in bad.stderr
+    site.wait("first.mov")  # at 1 MiB/s it would take longer than a test waits
+    assert site.status()["limit_rule"] == "limit" and site.status()["limit"] == 0
+
+
+def test_on_a_metered_line_originals_wait_and_nothing_else(sites, tier):
+    cart = sites("cart", tier=tier).mount()
+    cart.set("transfer.limit", "4M")
+    (cart.mnt / "A001.mov").write_bytes(pattern(64 * MIB))
+    wait_for(lambda: cart.status()["moving"]["done_bytes"] > 0, "the original to be on its way")
+    assert "originals wait" in cart.cmd("limit", "none", "--metered", "yes").stdout + \
+        cart.cmd("status").stdout
+    for name in ("B001.mov", "A001.wav", "A001_proxy.mp4", "notes.txt"):
+        (cart.mnt / name).write_bytes(pattern(9 * MIB, 2))
+    for name in ("A001.wav", "A001_proxy.mp4", "notes.txt"):
+        cart.wait(name)
+    assert cart.status()["metered"]
+    assert cart.wait("B001.mov", timeout=2, check=False).returncode == 3
+    assert cart.wait("A001.mov", timeout=1, check=False).returncode == 3
+    cart.cmd("limit", "--metered", "no")
+    cart.wait()
+
+
 def test_notes_then_sound_then_proxies_then_originals(cart):
     cart.cmd("pause")
     names = ["A001.mov", "A001.wav", "A001_proxy.mp4", "notes.txt"]

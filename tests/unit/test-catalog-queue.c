@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+
 #include "catalog_help.h"
 
 static struct queue_row queue_row(uint64_t id, uint32_t tier)
@@ -78,14 +80,14 @@ TEST(the_queue_goes_by_class_and_age)
 	row = queue_row(15, 2); /* another tier */
 	check_int(catalog_enqueue(catalog, &row, 0), 0);
 	check_int(catalog_barrier(catalog), 0);
-	check_int(catalog_queue_next(catalog, 1, now, rows, 8), 3);
+	check_int(catalog_queue_next(catalog, 1, UINT_MAX, now, rows, 8), 3);
 	check_int(rows[0].id, 12);
 	check_int(rows[1].id, 11);
 	check_int(rows[2].id, 10);
 	check_int(rows[1].class, 4);
 	check_int(rows[1].size, 100);
-	check_int(catalog_queue_next(catalog, 1, now, rows, 1), 1);
-	check_int(catalog_queue_next(catalog, 1, now + 1, rows, 8), 4);
+	check_int(catalog_queue_next(catalog, 1, UINT_MAX, now, rows, 1), 1);
+	check_int(catalog_queue_next(catalog, 1, UINT_MAX, now + 1, rows, 8), 4);
 	check_int(catalog_queue_due(catalog, 1, &due), 0);
 	check_int(due, 1000);
 	check_int(catalog_queue_due(catalog, 3, &due), 0);
@@ -128,7 +130,7 @@ TEST(queue_totals_follow_every_change)
 	check_int(catalog_queue_totals(catalog, 0, &totals), 0);
 	check_int(totals.files, 3);
 	check_int(totals.poison, 1);
-	check_int(catalog_queue_next(catalog, 2, 9999, rows, 4), 1);
+	check_int(catalog_queue_next(catalog, 2, UINT_MAX, 9999, rows, 4), 1);
 	check_int(rows[0].attempts, 1);
 	check_int(rows[0].error, -EHOSTDOWN);
 	check_int(rows[0].due_ns, 5000);
@@ -179,11 +181,11 @@ TEST(a_file_is_stored_when_no_tier_waits_for_it)
 	check_int(catalog_set_state(catalog, 10, 1, FILE_UPLOADING, STEP_WAIT), 0);
 	check_int(catalog_set_stored(catalog, 10, 1, &copy), 0);
 	check_int(state_of(catalog, 10), FILE_QUEUED);
-	check_int(catalog_queue_next(catalog, 1, 9999, rows, 4), 0);
+	check_int(catalog_queue_next(catalog, 1, UINT_MAX, 9999, rows, 4), 0);
 	copy.tier = 2;
 	check_int(catalog_set_stored(catalog, 10, 1, &copy), 0);
 	check_int(state_of(catalog, 10), FILE_STORED);
-	check_int(catalog_queue_next(catalog, 2, 9999, rows, 4), 0);
+	check_int(catalog_queue_next(catalog, 2, UINT_MAX, 9999, rows, 4), 0);
 }
 
 /* Its object is in the tier: to forget that would let somebody write over it. */

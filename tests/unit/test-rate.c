@@ -35,6 +35,44 @@ TEST(a_bucket_keeps_to_its_rate)
 	bucket_fini(&bucket);
 }
 
+/* An hour of a clock of ours: who takes now and then, in pieces of any size up to 64 KiB. */
+TEST(over_any_ten_seconds_no_more_passes_than_the_rate)
+{
+	enum { RATE = 2 << 20, WINDOW_S = 10, MOST = 400000 };
+	static struct {
+		int64_t when;
+		uint64_t before; /* all that passed until then */
+	} passed[MOST];
+	struct bucket bucket;
+	int64_t begin, now, idle = 0;
+	uint64_t total = 0;
+	uint32_t noise = 7;
+	size_t count = 0, first = 0;
+
+	bucket_init(&bucket, RATE);
+	begin = now = monotonic_ns() + NS_PER_SEC;
+	while (count < MOST && now - begin < 3600 * NS_PER_SEC) {
+		uint64_t bytes = (noise = noise * 1664525 + 1013904223) >> 16;
+		int64_t wait;
+
+		while ((wait = bucket_take_at(&bucket, now, bytes)) > 0)
+			now += wait;
+		passed[count].when = now;
+		passed[count++].before = total;
+		total += bytes;
+		while (now - passed[first].when > WINDOW_S * NS_PER_SEC)
+			first++;
+		check(total - passed[first].before <= (uint64_t)RATE * WINDOW_S);
+		if (bytes % 512 == 0) { /* something is saved up */
+			now += (int64_t)(bytes % 7) * NS_PER_SEC / 4;
+			idle += (int64_t)(bytes % 7) * NS_PER_SEC / 4;
+		}
+	}
+	check(count > 100000);
+	check((double)total >= 0.98 * RATE * ((double)(now - begin - idle) / 1e9));
+	bucket_fini(&bucket);
+}
+
 TEST(a_bucket_without_limit_never_waits)
 {
 	struct bucket bucket;

@@ -52,7 +52,9 @@ static uint32_t attempts_of(struct bench *bench, uint64_t id)
 	struct queue_row row = { 0 };
 
 	check_int(catalog_barrier(bench->catalog), 0);
-	check_int(catalog_queue_next(bench->catalog, bench->lane->tier.id, INT64_MAX, &row, 1), 1);
+	check_int(catalog_queue_next(bench->catalog, bench->lane->tier.id, UINT_MAX, INT64_MAX,
+				     &row, 1),
+		  1);
 	check_int(row.id, id);
 	return row.attempts;
 }

@@ -329,5 +329,5 @@ TEST(every_key_is_described_and_its_default_is_a_legal_value)
 		set(settings, key, fallback);
 		check(strlen(help) > 10);
 	}
-	check_int(count, SETTING_COUNT + 5);
+	check_int(count, SETTING_COUNT + 6);
 }
