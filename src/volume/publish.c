@@ -3,6 +3,7 @@
  * Publishing: for every path that was noted, the records that make what other sites know of it
  * equal to what our tree has. Depends on states only, never on what happened when: a crash or a
  * look too many costs nothing. Records wait in the catalog's outbox until the tier has them.
+ * A path that cannot be looked at now stays noted, the others are told.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,6 +49,11 @@ static void drop_records(struct publisher *publisher)
 	}
 	publisher->count = 0;
 	publisher->bytes = 0;
+}
+
+static bool is_full(const struct publisher *publisher)
+{
+	return publisher->count >= SEGMENT_RECORDS || publisher->bytes >= SEGMENT_BYTES;
 }
 
 static int next_position(struct syncer *syncer, size_t count, struct segment *segment,
@@ -125,9 +131,7 @@ static int add_record(struct publisher *publisher, struct sync_record *record, c
 	publisher->shown[publisher->count++] = copy;
 	publisher->bytes += 512 + strlen(record->path) + 48 * record->base_count +
 			    2 * blockmap_packed_bytes(&record->body.map);
-	if (publisher->count < SEGMENT_RECORDS && publisher->bytes < SEGMENT_BYTES)
-		return 0;
-	return close_segment(publisher);
+	return is_full(publisher) ? close_segment(publisher) : 0;
 }
 
 static int put_del(struct publisher *publisher, const struct version_row *rows, size_t count)
@@ -308,6 +312,18 @@ static int publish_path(struct publisher *publisher, const char *path)
 	return r;
 }
 
+static int publish_or_keep_note(struct publisher *publisher, const char *path)
+{
+	struct syncer *syncer = publisher->syncer;
+	int r = publish_path(publisher, path);
+
+	/* Still full: the segment cannot be closed, and has no room for another path. */
+	if (r == 0 || syncer_is_fatal(syncer, r) || is_full(publisher))
+		return r;
+	syncer_warn(&syncer->publish_warnings, r, "tell other sites of", path);
+	return catalog_add_unpublished(syncer->volume->catalog, path, false);
+}
+
 /* Which paths -------------------------------------------------------------------------- */
 
 static int add_path(void *arg, const char *path)
@@ -397,8 +413,9 @@ static int publish_notes(struct publisher *publisher, const struct sync_note *no
 		r = add_note(publisher, &notes[i]);
 	sort_paths(&publisher->paths);
 	for (size_t i = 0; r == 0 && i < publisher->paths.count; i++)
-		r = syncer_stops(syncer) ? -ECANCELED
-					 : publish_path(publisher, publisher->paths.list[i]);
+		r = syncer_stops(syncer)
+			    ? -ECANCELED
+			    : publish_or_keep_note(publisher, publisher->paths.list[i]);
 	clear_paths(&publisher->paths);
 	if (r == 0)
 		r = close_segment(publisher);
@@ -422,6 +439,7 @@ static int publish_all(struct publisher *publisher)
 	size_t count = NOTES_AT_ONCE;
 	int r;
 
+	publisher->syncer->publish_warnings.count = 0;
 	r = catalog_barrier(catalog);
 	while (r == 0 && count == NOTES_AT_ONCE) {
 		struct sync_note *notes = NULL;

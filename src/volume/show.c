@@ -14,16 +14,11 @@
 #include <sys/stat.h>
 
 #include "sync/merge.h"
-#include "util/clock.h"
 #include "util/error.h"
 #include "util/io.h"
-#include "util/log.h"
 #include "volume/show_parts.h"
 
 #define NOTES_AT_ONCE 2048
-/* What stops one path often stops many, and again at each look. */
-#define WARNINGS_MAX 5
-#define WARN_EVERY_NS (60 * NS_PER_SEC)
 
 /* What is done waits for the disk ------------------------------------------------------ */
 
@@ -361,24 +356,6 @@ static int show_path(struct shower *shower, const char *path)
 
 /* All ---------------------------------------------------------------------------------- */
 
-/* What one path does to us must not stop the others. */
-static bool is_fatal(struct shower *shower, int error)
-{
-	return error == -ENOMEM || error == -ECANCELED || error == -ENOSPC ||
-	       catalog_error(shower->syncer->volume->catalog) < 0;
-}
-
-static void warn(struct shower *shower, int error, const char *what, const char *path)
-{
-	int64_t now = monotonic_ns();
-
-	if (shower->warnings == 0 && now < shower->syncer->warn_ns)
-		return;
-	shower->syncer->warn_ns = now + WARN_EVERY_NS;
-	if (shower->warnings++ < WARNINGS_MAX)
-		log_warning_errno(error, "cannot %s %s yet", what, path);
-}
-
 static int keep_note(struct shower *shower, struct sync_note *note)
 {
 	int r = grow(&shower->done, &shower->done_room, shower->done_count, sizeof(*shower->done));
@@ -396,8 +373,9 @@ static int show_notes(struct shower *shower, struct sync_note *notes, size_t cou
 
 	for (size_t i = 0; r >= 0 && i < count; i++) {
 		r = syncer_stops(shower->syncer) ? -ECANCELED : show_path(shower, notes[i].path);
-		if (r < 0 && !is_fatal(shower, r)) {
-			warn(shower, r, "show what other sites have at", notes[i].path);
+		if (r < 0 && !syncer_is_fatal(shower->syncer, r)) {
+			syncer_warn(&shower->syncer->show_warnings, r,
+				    "show what other sites have at", notes[i].path);
 			r = 0;
 		}
 		if (r == 0)
@@ -451,8 +429,9 @@ static int remove_all(struct shower *shower)
 			continue;
 		r = syncer_stops(shower->syncer) ? -ECANCELED
 						 : show_remove(shower, shower->removals[i]);
-		if (r < 0 && !is_fatal(shower, r)) {
-			warn(shower, r, "remove, as another site did,", shower->removals[i]);
+		if (r < 0 && !syncer_is_fatal(shower->syncer, r)) {
+			syncer_warn(&shower->syncer->show_warnings, r,
+				    "remove, as another site did,", shower->removals[i]);
 			r = 0;
 		}
 		if (r == 0)
@@ -491,6 +470,7 @@ static int run_once(struct syncer *syncer, size_t *ret_done, size_t *ret_blocked
 	struct shower shower = { .syncer = syncer };
 	int r;
 
+	syncer->show_warnings.count = 0;
 	r = catalog_barrier(syncer->volume->catalog);
 	if (r == 0)
 		r = fill_all(&shower);

@@ -31,7 +31,6 @@ struct shower {
 	struct sync_note *done; /* owned */
 	size_t done_count, done_room;
 	size_t blocked;
-	unsigned warnings; /* so far in this run: one cause may stop a hundred thousand paths */
 };
 
 /* Later: @id is shown at @path (NULL: nowhere). */

@@ -17,6 +17,12 @@ struct peer {
 	char *fault;      /* told last; owned */
 };
 
+/* About single paths: what stops one often stops many, and again at each look. */
+struct sync_warnings {
+	int64_t again_ns; /* monotonic: not before */
+	unsigned count;   /* in this pass */
+};
+
 struct syncer {
 	/* Constant after syncer_new(). */
 	struct volume *volume; /* borrowed, outlives us */
@@ -33,12 +39,19 @@ struct syncer {
 	char name[64];   /* of our site */
 	bool prepared;   /* this run of the program has begun: leftovers are gone */
 	bool own_checked, caught_up, head_due;
-	int64_t listed_ns, polled_ns, published_ns, blocked_ns, warn_ns; /* monotonic */
-	struct peer *peers;                                              /* owned */
+	int64_t listed_ns, polled_ns, published_ns, blocked_ns; /* monotonic */
+	struct sync_warnings publish_warnings, show_warnings;
+	struct peer *peers; /* owned */
 	size_t peer_count;
 };
 
 bool syncer_stops(struct syncer *syncer);
+
+/* Whether @error stops the whole pass: what one path does to us must not stop the others. */
+bool syncer_is_fatal(const struct syncer *syncer, int error);
+
+/* "cannot WHAT PATH yet: ERROR", for the first few paths of a pass, once in a minute. */
+void syncer_warn(struct sync_warnings *warnings, int error, const char *what, const char *path);
 
 /* What our tree has at a path, as a version would say it. */
 struct local {

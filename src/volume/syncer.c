@@ -20,6 +20,8 @@
 #define SHORTEST_PAUSE_NS (50 * NS_PER_MS)
 #define FINISH_NS (10 * NS_PER_SEC)
 #define AWAY_RETRY_NS (5 * NS_PER_SEC)
+#define WARNINGS_MAX 5
+#define WARN_EVERY_NS (60 * NS_PER_SEC)
 
 struct syncer *syncer_new(struct volume *volume)
 {
@@ -39,6 +41,23 @@ bool syncer_stops(struct syncer *syncer)
 {
 	scoped_lock(&syncer->lock);
 	return syncer->stop && monotonic_ns() >= syncer->finish_ns;
+}
+
+bool syncer_is_fatal(const struct syncer *syncer, int error)
+{
+	return error == -ENOMEM || error == -ECANCELED || error == -ENOSPC ||
+	       catalog_error(syncer->volume->catalog) < 0;
+}
+
+void syncer_warn(struct sync_warnings *warnings, int error, const char *what, const char *path)
+{
+	int64_t now = monotonic_ns();
+
+	if (warnings->count == 0 && now < warnings->again_ns)
+		return;
+	warnings->again_ns = now + WARN_EVERY_NS;
+	if (warnings->count++ < WARNINGS_MAX)
+		log_warning_errno(error, "cannot %s %s yet", what, path);
 }
 
 void syncer_wake(struct syncer *syncer)

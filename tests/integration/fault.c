@@ -5,6 +5,7 @@
  * one fault a line:
  *
  *   CALL ERRNO PATTERN     CALL: write, sync, read; ERRNO: a number; PATTERN: glob of the path
+ *   link ERRNO PATTERN     the target of a symlink cannot be read
  *   flip 0 PATTERN         what is read has its first bit turned
  *   nosync 1 PATTERN       fsync and fdatasync do nothing, and say that they did
  *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
@@ -168,6 +169,15 @@ ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
 	NEXT(pread64);
 	FAIL("read", fd);
 	return maybe_flip(fd, buffer, next(fd, buffer, length, offset));
+}
+
+/* Only of a link that is open itself, as all links of the tree are when they are read. */
+ssize_t readlinkat(int fd, const char *path, char *buffer, size_t size)
+{
+	NEXT(readlinkat);
+	if (*path == '\0')
+		FAIL("link", fd);
+	return next(fd, path, buffer, size);
 }
 
 int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsigned flags)

@@ -162,6 +162,23 @@ def test_a_file_that_cannot_be_read_is_set_aside_and_the_others_go_on(failing, t
     assert failing.status()["queue"]["poison"] == 0
 
 
+def test_a_path_that_cannot_be_looked_at_is_told_later_and_the_others_go_on(failing, sites, tier):
+    failing.fault(f"link {errno.EIO} */tree/DAY1/best")
+    editorial = sites("editorial", join=tier).mount()
+    (failing.mnt / "DAY1").mkdir()
+    os.symlink("clip.mov", failing.mnt / "DAY1/best")
+    (failing.mnt / "DAY1/clip.mov").write_bytes(pattern(MIB))
+    (failing.mnt / "later.mov").write_bytes(pattern(MIB, 2))
+    failing.wait()
+    wait_for((editorial.mnt / "DAY1/clip.mov").exists, "the clip beside it")
+    wait_for((editorial.mnt / "later.mov").exists, "the clip after it")
+    assert not os.path.lexists(editorial.mnt / "DAY1/best")
+    assert "cannot tell other sites of DAY1/best yet" in failing.log_text()
+    failing.fault()
+    wait_for(lambda: os.path.lexists(editorial.mnt / "DAY1/best"), "what could not be looked at")
+    assert os.readlink(editorial.mnt / "DAY1/best") == "clip.mov"
+
+
 def test_what_was_set_aside_is_sent_when_its_cause_went_and_a_person_says_so(failing, tier):
     failing.set("transfer.retry_max", "100ms")
     failing.fault(f"write {errno.EPERM} */.mediafs/v1/tmp/part-*")
