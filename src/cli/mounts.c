@@ -5,54 +5,21 @@
 #include <string.h>
 
 #include "cli/target.h"
+#include "fs/mountpoint.h"
 #include "util/cleanup.h"
+#include "util/mountinfo.h"
 
-#define FS_TYPE "fuse.mediafs"
-
-/* mountinfo writes blank, tab, newline and backslash as \ooo. In place. */
-static void unescape(char *text)
-{
-	char *to = text;
-
-	for (const char *from = text; *from;) {
-		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
-		    from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
-			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 |
-				       (from[3] - '0'));
-			from += 4;
-		} else {
-			*to++ = *from++;
-		}
-	}
-	*to = '\0';
-}
-
-/*
- * ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE SUPEROPTIONS
- * Source: proc(5), /proc/pid/mountinfo.
- */
 int mountinfo_line(const char *line, struct mount_entry *ret_entry)
 {
 	cleanup_free char *copy = strdup(line);
-	char *rest, *word, *mountpoint = NULL, *type, *source;
 	struct mount_entry entry;
+	struct mountinfo mount;
 
 	if (!copy)
 		return -ENOMEM;
-	rest = copy;
-	for (int field = 0; (word = strsep(&rest, " \n")); field++) {
-		if (field == 4)
-			mountpoint = word;
-		if (field > 5 && strcmp(word, "-") == 0)
-			break;
-	}
-	type = strsep(&rest, " \n");
-	source = strsep(&rest, " \n");
-	if (!mountpoint || !type || !source || strcmp(type, FS_TYPE) != 0)
+	if (!mountinfo_parse(copy, &mount) || !mountpoint_is_ours(mount.type, mount.source))
 		return 0;
-	unescape(mountpoint);
-	unescape(source);
-	entry = (struct mount_entry){ strdup(mountpoint), strdup(source) };
+	entry = (struct mount_entry){ strdup(mount.point), strdup(mount.source) };
 	if (!entry.mountpoint || !entry.store) {
 		free(entry.mountpoint);
 		free(entry.store);

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "control/protocol.h"
+#include "store/store.h"
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "util/io.h"
@@ -105,13 +106,9 @@ static char *store_around(const char *path, const char **ret_rest)
 	char *slash;
 
 	while (store && (slash = strrchr(store, '/')) && slash != store) {
-		cleanup_free char *json = NULL;
-
 		*slash = '\0';
 		rest = below(path + strlen(store) + 1, "tree");
-		if (!rest || asprintf(&json, "%s/store.json", store) < 0)
-			continue;
-		if (access(json, F_OK) == 0) {
+		if (rest && store_is_at(store)) {
 			*ret_rest = rest;
 			return store;
 		}

@@ -22,7 +22,7 @@ struct mounts {
 
 /*
  * One line of /proc/self/mountinfo: 1 and the strings (owned by the caller) when it is a mount
- * of mediafs, 0 when not, -ENOMEM. Lines that are none are none of ours. Pure.
+ * of mediafs, 0 when not, -ENOMEM. Lines that are none are none of ours.
  */
 int mountinfo_line(const char *line, struct mount_entry *ret_entry);
 

@@ -10,104 +10,73 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/fs.h"
+#include "store/store.h"
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "util/mountinfo.h"
 
 extern char **environ;
 
-/* "\040" and the like in mountinfo, in place. */
-static void unescape(char *text)
+bool mountpoint_is_ours(const char *type, const char *source)
 {
-	char *to = text;
-
-	for (const char *from = text; *from; to++) {
-		if (from[0] == '\\' && from[1] && from[2] && from[3]) {
-			*to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
-			from += 4;
-		} else {
-			*to = *from++;
-		}
-	}
-	*to = '\0';
+	if (strcmp(type, "fuse.mediafs") == 0 || strcmp(type, "mediafs") == 0)
+		return true;
+	/* subtype=WORD: our daemon gives the store as source, and no one else's does. */
+	return strncmp(type, "fuse.", 5) == 0 && *source == '/' && store_is_at(source);
 }
 
-struct mount_line {
-	const char *device; /* "98:0" */
-	char *point, *type, *source;
-};
-
-/*
- * A line of mountinfo: "36 35 98:0 /root /mount/point options tags - type source ...".
- * Source: proc_pid_mountinfo(5).
- */
-static bool parse_mountinfo(char *line, struct mount_line *ret_mount)
-{
-	char *save = NULL, *field = strtok_r(line, " \n", &save);
-
-	for (int i = 0; field && i < 4; i++) {
-		field = strtok_r(NULL, " \n", &save);
-		if (i == 1)
-			ret_mount->device = field;
-	}
-	if (!field)
-		return false;
-	ret_mount->point = field;
-	while (field && strcmp(field, "-") != 0)
-		field = strtok_r(NULL, " \n", &save);
-	ret_mount->type = field ? strtok_r(NULL, " \n", &save) : NULL;
-	ret_mount->source = ret_mount->type ? strtok_r(NULL, " \n", &save) : NULL;
-	if (!ret_mount->source)
-		return false;
-	unescape(ret_mount->point);
-	unescape(ret_mount->source);
-	return true;
-}
-
-static bool is_ours(const char *type)
-{
-	return strcmp(type, "fuse.mediafs") == 0 || strcmp(type, "mediafs") == 0;
-}
-
-int mountpoint_type(const char *path, char **ret_type)
+/* The topmost mount on @path: 1 and its type (caller frees) and whether it is ours, 0 none. */
+static int look_at_mount(const char *path, char **ret_type, bool *ret_ours)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL, *found = NULL;
-	struct mount_line mount;
+	bool ours = false;
+	struct mountinfo mount;
 	size_t size = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0) {
-		if (!parse_mountinfo(line, &mount) || strcmp(mount.point, path) != 0)
+		if (!mountinfo_parse(line, &mount) || strcmp(mount.point, path) != 0)
 			continue;
 		/* Later lines lie on top. */
 		free(found);
 		found = strdup(mount.type);
 		if (!found)
 			return -ENOMEM;
+		ours = mountpoint_is_ours(mount.type, mount.source);
 	}
 	if (!found)
 		return 0;
 	*ret_type = take_ptr(found);
+	*ret_ours = ours;
 	return 1;
+}
+
+int mountpoint_type(const char *path, char **ret_type)
+{
+	bool ours;
+
+	return look_at_mount(path, ret_type, &ours);
 }
 
 int mountpoint_of_source(const char *source)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
-	struct mount_line mount;
+	struct mountinfo mount;
 	size_t size = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0)
-		if (parse_mountinfo(line, &mount) && is_ours(mount.type) &&
+		if (mountinfo_parse(line, &mount) && mountpoint_is_ours(mount.type, mount.source) &&
 		    strcmp(mount.source, source) == 0)
 			return 1;
 	return 0;
@@ -117,15 +86,15 @@ int mountpoint_connection(const char *path, unsigned *ret_connection)
 {
 	cleanup_fclose FILE *file = fopen("/proc/self/mountinfo", "re");
 	cleanup_free char *line = NULL;
-	struct mount_line mount;
+	struct mountinfo mount;
 	size_t size = 0;
 	int found = 0;
 
 	if (!file)
 		return -errno;
 	while (getline(&line, &size, file) > 0)
-		if (parse_mountinfo(line, &mount) && strcmp(mount.point, path) == 0)
-			found = is_ours(mount.type) &&
+		if (mountinfo_parse(line, &mount) && strcmp(mount.point, path) == 0)
+			found = mountpoint_is_ours(mount.type, mount.source) &&
 				sscanf(mount.device, "0:%u", ret_connection) == 1;
 	return found;
 }
@@ -208,11 +177,12 @@ int fs_unmount(const char *mountpoint, enum fs_unmount_flags flags)
 static int remove_stale(const char *path)
 {
 	cleanup_free char *type = NULL;
-	int r = mountpoint_type(path, &type);
+	bool ours = false;
+	int r = look_at_mount(path, &type, &ours);
 
 	if (r < 0)
 		return r;
-	if (r == 0 || !is_ours(type)) {
+	if (!ours) {
 		log_error("%s: a mount whose server has died (%s), and not one of mediafs: "
 			  "unmount it first",
 			  path, r > 0 ? type : "unknown");
@@ -226,12 +196,20 @@ static int remove_stale(const char *path)
 	return r;
 }
 
+/* By statvfs(): what stat() says the kernel may remember, long after the daemon died. */
+static bool server_died(const char *path)
+{
+	struct statvfs st;
+
+	return statvfs(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 static int check_folder(const char *path)
 {
 	struct stat st;
 	int r;
 
-	if (stat(path, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
+	if (server_died(path)) {
 		r = remove_stale(path);
 		if (r < 0)
 			return r;

@@ -14,6 +14,12 @@ int mountpoint_check(const char *mountpoint, const char *store, char **ret_path)
 /* Type of the topmost mount on @path ("fuse.mediafs"; caller frees): 1 found, 0 not mounted. */
 int mountpoint_type(const char *path, char **ret_type);
 
+/*
+ * Whether a mount of @type from @source is one of mediafs: by its type, or, of another subtype,
+ * when a store is its source. Looks at the disk then.
+ */
+bool mountpoint_is_ours(const char *type, const char *source);
+
 /* The kernel's number of the connection behind the topmost mount on @path: 1 found, 0 not ours. */
 int mountpoint_connection(const char *path, unsigned *ret_connection);
 

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -20,6 +22,13 @@ bool site_name_ok(const char *name)
 
 	return length > 0 && length < sizeof(((struct store *)0)->site_name) && name[0] != '.' &&
 	       strspn(name, allowed) == length;
+}
+
+bool store_is_at(const char *path)
+{
+	cleanup_free char *name = NULL;
+
+	return asprintf(&name, "%s/" IDENTITY_NAME, path) >= 0 && access(name, F_OK) == 0;
 }
 
 int identity_read(struct store *store)

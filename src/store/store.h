@@ -63,6 +63,9 @@ int store_open(const char *path, enum store_flags flags, struct store **ret_stor
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close)
 
+/* Whether the folder @path is a store, of whatever version. */
+bool store_is_at(const char *path);
+
 /* The process that holds the lock, 0 when nobody does. */
 pid_t store_locked_by(const char *path);
 

@@ -30,6 +30,21 @@ def test_inode_numbers_outlive_a_remount(plain):
     assert listed == {"file": before[0], "a": before[1], "link": before[3]}
 
 
+def test_a_mount_of_another_subtype_is_found(plain):
+    """By its source: where people tell mounts apart by their type, commands work all the same."""
+    plain.umount()
+    plain.mount("subtype=dailies")
+    write(plain.mnt / "file", b"x")
+    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+        assert [line for line in lines if f" {plain.mnt} " in line and " - fuse.dailies " in line]
+    assert mediafs("status", plain.mnt / "file").returncode == 0
+    plain.daemon.kill()
+    plain.daemon.wait()
+    plain.mount("subtype=dailies")  # clears what the dead one left
+    wait_for(lambda: attempt(read, plain.mnt / "file") == b"x", "the new mount")
+    plain.umount()
+
+
 def test_large_attributes_are_kept_elsewhere(plain):
     """ext4 gives a file 4 KiB for all its attributes; Finder wants more."""
     path = plain.mnt / "file"
@@ -185,6 +200,7 @@ def test_options_of_fstab_are_taken(sites):
 
 def test_a_dead_mount_is_cleaned_up(plain):
     write(plain.mnt / "file", b"x")
+    os.stat(plain.mnt)  # the kernel remembers this
     plain.daemon.kill()
     plain.daemon.wait()
     plain.daemon = None

@@ -21,6 +21,7 @@ TEST(mounts_of_ours_are_found_in_mountinfo)
 	free(entry.mountpoint);
 	free(entry.store);
 	check_int(mountinfo_line("36 35 0:48 / /mnt rw - fuse.other /s rw", &entry), 0);
+	check_int(mountinfo_line("36 35 0:48 / /mnt rw - fuse /s rw", &entry), 0);
 	check_int(mountinfo_line("36 35 0:48 / - rw - ext4 /s rw", &entry), 0);
 	check_int(mountinfo_line("", &entry), 0);
 	check_int(mountinfo_line("-", &entry), 0);
