@@ -143,6 +143,9 @@ static void drop_hash(struct node *node, size_t i)
  */
 static int judge_file(struct creation *creation, struct node *node)
 {
+	/* Of a file that was renamed the reference finds `original` only, in histories further
+	 * down: it would take one that is `verified` for a new file. */
+	enum hash_action checked = node->previous ? ACTION_ORIGINAL : ACTION_VERIFIED;
 	struct known *known = own_known(node);
 	bool any = false, failed = false;
 	int r = 0;
@@ -156,7 +159,7 @@ static int judge_file(struct creation *creation, struct node *node)
 		if (!recorded)
 			continue;
 		any = true;
-		hash->action = ACTION_VERIFIED;
+		hash->action = checked;
 		if (memcmp(recorded->bytes, hash->bytes, hash_bytes(hash->format)) == 0)
 			continue;
 		hash->action = ACTION_FAILED;
@@ -171,7 +174,7 @@ static int judge_file(struct creation *creation, struct node *node)
 
 		if (hash->action != ACTION_NONE)
 			continue;
-		hash->action = any ? ACTION_VERIFIED : ACTION_ORIGINAL;
+		hash->action = any ? checked : ACTION_ORIGINAL;
 		/* Formats that only looked for renames are nobody's wish. */
 		if (failed || !(creation->formats & HASH_BIT(hash->format)))
 			drop_hash(node, i);
