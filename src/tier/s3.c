@@ -35,6 +35,7 @@ static void s3_close(struct tier *tier)
 	for (unsigned i = 0; i < s3->pooled; i++)
 		curl_easy_cleanup(s3->pool[i]);
 	s3_credentials_free(s3->credentials);
+	explicit_bzero(&s3->customer, sizeof(s3->customer));
 	s3_place_fini(&s3->place);
 	cond_fini(&s3->changed);
 	mutex_fini(&s3->lock);

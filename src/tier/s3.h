@@ -47,9 +47,10 @@ struct s3_tier {
 	struct cond changed;
 	CURL *pool[S3_POOL_MAX]; /* idle, owned; each keeps its connection */
 	unsigned pooled;
-	char region[64];         /* as the server wants it signed */
-	int64_t clock_offset_s;  /* the server's clock less ours */
-	char why[TIER_WHY_SIZE]; /* what the tier as a whole suffers from; "" nothing */
+	char region[64];             /* as the server wants it signed */
+	int64_t clock_offset_s;      /* the server's clock less ours */
+	struct s3_customer customer; /* "" until s3_customer_ready(), then constant */
+	char why[TIER_WHY_SIZE];     /* what the tier as a whole suffers from; "" nothing */
 };
 
 static inline struct s3_tier *s3_of(struct tier *tier)
@@ -158,6 +159,7 @@ struct s3_exchange {
 	int64_t signed_s, moved_ns;
 	curl_off_t moved_bytes;
 	unsigned attempts;
+	bool plain;     /* without the key of SSE-C: the object there has none */
 	unsigned fixed; /* bits 1 << enum s3_next that were tried */
 	char curl_error[CURL_ERROR_SIZE];
 };
@@ -186,6 +188,19 @@ int s3_call(struct s3_tier *s3, struct s3_request *request, struct s3_reply *ret
 int s3_pause(struct s3_tier *s3, int64_t pause_ns);
 
 void s3_set_why(struct s3_tier *s3, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* SSE-C: s3_customer.c -------------------------------------------------------------------- */
+
+#define S3_CUSTOMER_HEADERS 6
+
+/* Have the key, where the tier uses one. -EHOSTDOWN: s3->why says why not. */
+int s3_customer_ready(struct s3_tier *s3);
+
+/* The request carries it. */
+bool s3_customer_used(const struct s3_exchange *exchange);
+
+/* How many headers it gets for that, up to S3_CUSTOMER_HEADERS. They hold a secret. */
+size_t s3_customer_headers(const struct s3_exchange *exchange, struct s3_pair *headers);
 
 /* Objects: s3.c, s3_put.c, s3_parts.c ----------------------------------------------------- */
 

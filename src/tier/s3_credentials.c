@@ -82,21 +82,14 @@ static bool same_keys(const struct s3_keys *a, const struct s3_keys *b)
 /* Files ---------------------------------------------------------------------------------- */
 
 /* Wiped when done: it held secrets. */
-struct secret_text {
-	char *text; /* owned */
-	size_t length;
-};
-
-static void secret_text_fini(struct secret_text *secret)
+void secret_text_fini(struct secret_text *secret)
 {
 	if (secret->text)
 		explicit_bzero(secret->text, secret->length);
 	free(secret->text);
 }
 
-enum file_rule { FILE_ANY, FILE_PRIVATE };
-
-static int read_secret(const char *path, enum file_rule rule, struct secret_text *ret_text)
+int read_secret(const char *path, enum file_rule rule, struct secret_text *ret_text)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	cleanup_free char *text = NULL;

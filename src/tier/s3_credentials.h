@@ -41,6 +41,17 @@ DEFINE_CLEANUP(struct s3_credentials *, s3_credentials_free)
 int s3_credentials_get(struct s3_credentials *source, const struct s3_keys *refused,
 		       struct s3_keys *ret_keys);
 
+/* A small file that holds a secret; wiped by secret_text_fini(). */
+struct secret_text {
+	char *text; /* owned */
+	size_t length;
+};
+void secret_text_fini(struct secret_text *secret);
+
+/* FILE_PRIVATE: nobody but its owner may read it, else -EACCES. -EINVAL it is no such file. */
+enum file_rule { FILE_ANY, FILE_PRIVATE };
+int read_secret(const char *path, enum file_rule rule, struct secret_text *ret_text);
+
 /* What of a profile stands in the text of a file. Without sections, all of it counts. */
 struct s3_profile {
 	struct s3_keys keys; /* owned */

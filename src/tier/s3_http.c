@@ -261,7 +261,7 @@ static int make_headers(struct s3_exchange *exchange, const char *path, const ch
 			const char *host)
 {
 	struct s3_request *request = exchange->request;
-	struct s3_pair headers[S3_HEADERS_MAX + 4];
+	struct s3_pair headers[S3_HEADERS_MAX + 4 + S3_CUSTOMER_HEADERS];
 	size_t count = request->header_count;
 	cleanup_free char *authorization = NULL;
 	char date[S3_DATE_SIZE];
@@ -286,6 +286,7 @@ static int make_headers(struct s3_exchange *exchange, const char *path, const ch
 	headers[count++] = (struct s3_pair){ "x-amz-date", date };
 	if (exchange->keys.token)
 		headers[count++] = (struct s3_pair){ "x-amz-security-token", exchange->keys.token };
+	count += s3_customer_headers(exchange, headers + count);
 	signing.header_count = count;
 	r = s3_sign(&signing, &authorization);
 	if (r == 0 && request->spoil_signature) {
@@ -382,6 +383,8 @@ int s3_exchange_begin(struct s3_exchange *exchange)
 	exchange->moved_ns = monotonic_ns();
 	exchange->moved_bytes = 0;
 	r = get_keys(exchange);
+	if (r == 0)
+		r = s3_customer_ready(s3);
 	if (r == 0 && !request->payload_hash[0])
 		r = s3_payload_hash(request->body, request->body_length, request->payload_hash);
 	if (r < 0)
@@ -479,6 +482,12 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 	if (verdict.next == S3_DONE)
 		return 0;
 	*ret_pause_ns = 0;
+	/* What somebody else put there, or we before there was a key, is refused with one. */
+	if (reply->status == 400 && verdict.next == S3_FAIL && !exchange->request->body &&
+	    strcmp(exchange->request->method, "PUT") != 0 && s3_customer_used(exchange)) {
+		exchange->plain = true;
+		return 1;
+	}
 	if (verdict.next == S3_RETRY) {
 		*ret_pause_ns = pause_after(exchange);
 		again = ++exchange->attempts < tries;

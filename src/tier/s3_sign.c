@@ -45,6 +45,17 @@ int s3_md5(const void *bytes, size_t length, char ret_hex[33])
 	return 0;
 }
 
+int s3_customer_of(const uint8_t key[S3_CUSTOMER_BYTES], struct s3_customer *ret_customer)
+{
+	uint8_t hash[EVP_MAX_MD_SIZE];
+
+	if (EVP_Digest(key, S3_CUSTOMER_BYTES, hash, NULL, EVP_md5(), NULL) != 1)
+		return -EIO;
+	(void)EVP_EncodeBlock((uint8_t *)ret_customer->key, key, S3_CUSTOMER_BYTES);
+	(void)EVP_EncodeBlock((uint8_t *)ret_customer->md5, hash, 16);
+	return 0;
+}
+
 void s3_date(int64_t time_s, char ret_date[S3_DATE_SIZE])
 {
 	time_t time = (time_t)time_s;

@@ -41,5 +41,13 @@ void s3_date(int64_t time_s, char ret_date[S3_DATE_SIZE]);
 /* -EIO when libcrypto fails. */
 int s3_payload_hash(const void *bytes, size_t length, char ret_hex[S3_HASH_SIZE]);
 
+#define S3_CUSTOMER_BYTES 32u
+
+/* Key and MD5 of the key as the headers of SSE-C have them: base64, with the NUL. -EIO. */
+struct s3_customer {
+	char key[45], md5[25];
+};
+int s3_customer_of(const uint8_t key[S3_CUSTOMER_BYTES], struct s3_customer *ret_customer);
+
 /* MD5 as the ETags of parts are: 32 hex digits and the NUL. -EIO. */
 int s3_md5(const void *bytes, size_t length, char ret_hex[33]);

@@ -27,6 +27,7 @@ void s3_place_fini(struct s3_place *place)
 	free(place->storage_class);
 	free(place->encryption);
 	free(place->kms_key);
+	free(place->customer_file);
 	memset(place, 0, sizeof(*place));
 }
 
@@ -152,6 +153,7 @@ static const struct {
 	{ "storage-class", offsetof(struct s3_place, storage_class), "_-" },
 	{ "sse", offsetof(struct s3_place, encryption), ":" },
 	{ "sse-kms-key", offsetof(struct s3_place, kms_key), ":/-_" },
+	{ "sse-c-key", offsetof(struct s3_place, customer_file), NULL },
 };
 
 static int take_word(struct s3_place *place, const char *name, const char *value)
@@ -207,6 +209,9 @@ static int take_options(struct s3_place *place, const char *text)
 	/* A name with dots is in no certificate of Amazon's. */
 	if (!style_given)
 		place->virtual_host = !place->endpoint && !strchr(place->bucket, '.');
+	/* The key of SSE-C goes over the wire. */
+	if (place->customer_file && (place->encryption || strcmp(place->scheme, "https") != 0))
+		return -EINVAL;
 	return place->kms_key && !place->encryption ? -EINVAL : 0;
 }
 

@@ -26,6 +26,7 @@ struct s3_place {
 	char *storage_class;    /* NULL: the bucket's */
 	char *encryption;       /* "AES256", "aws:kms"; NULL: the bucket's */
 	char *kms_key;          /* NULL: the bucket's */
+	char *customer_file;    /* a file with the key of SSE-C; NULL: not used */
 	bool virtual_host;      /* the bucket is part of the host's name */
 	unsigned parallel;      /* parts of one object on their way at a time */
 };

@@ -146,6 +146,8 @@ rgw data = {self.folder}/rgw
 rgw enable usage log = false
 rgw enable ops log = false
 rgw dynamic resharding = false
+# TLS ends in front of it.
+rgw crypt require ssl = false
 rgw frontends = beast endpoint=127.0.0.1:{self.port}
 """)
 

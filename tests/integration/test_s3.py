@@ -1,4 +1,5 @@
 """The S3 tier against real servers; awscli's own library looks at what lies there."""
+import base64
 import contextlib
 import json
 import os
@@ -570,10 +571,64 @@ def test_a_put_whose_answer_was_lost(bucket, gate, sites):
     assert list(bucket.media()) == ["clip.mov"]
 
 
-def test_certificates_are_verified(bucket, sites, tmp_path):
-    key, certificate = tmp_path / "tls.key", tmp_path / "tls.pem"
+def make_certificate(folder):
+    key, certificate = folder / "tls.key", folder / "tls.pem"
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out",
         certificate, "-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1")
+    return certificate, key
+
+
+def test_a_key_of_the_customer(bucket, sites, tmp_path):
+    """SSE-C: what lies there can only be read with the key, which is nowhere else."""
+    certificate, tls_key = make_certificate(tmp_path)
+    gate = Gate(bucket.port, (certificate, tls_key))
+    secret = tmp_path / "customer.key"
+    secret.write_text("00112233445566778899aabbccddeeff" * 2 + "\n")
+    secret.chmod(0o644)
+    url = bucket.url(gate.port, "https", f"&ca={certificate}&sse-c-key={secret}")
+    try:
+        done = mediafs("init", tmp_path / "new", "--tier", url, check=False)
+        assert done.returncode == 4 and "chmod 600" in done.stderr
+        secret.chmod(0o600)
+        same = pattern(PART + MIB, 7)
+        bucket.put("theirs.mov", same)
+        cart = sites("cart", tier=url).mount()
+        data = {"clip.mov": pattern(2 * PART + 5, 3), "note.txt": b"hello", "theirs.mov": same}
+        for name, content in data.items():
+            (cart.mnt / name).write_bytes(content)
+        cart.wait()
+        for name in ("clip.mov", "note.txt"):
+            (cart.mnt / f"again-{name}").write_bytes(data[name])
+        cart.wait()
+        with_key = {"SSECustomerAlgorithm": "AES256",
+                    "SSECustomerKey": bytes.fromhex(secret.read_text())}
+        # Ceph 16 answers 501 to CopyObject of what is encrypted: then it is stored under one name.
+        names = {"clip.mov", "note.txt", "again-clip.mov"}
+        assert names | {"theirs.mov"} <= set(bucket.media())
+        for name in (*names, *{"again-note.txt"} & set(bucket.media())):
+            where = {"Bucket": bucket.name, "Key": f"show 1/{name}"}
+            with pytest.raises(bucket.client.exceptions.ClientError):
+                bucket.client.get_object(**where)
+            content = data[name.removeprefix("again-")]
+            assert bucket.client.get_object(**where, **with_key)["Body"].read() == content
+        editorial = sites("editorial", join=url).mount()
+        wait_for(lambda: len(os.listdir(editorial.mnt)) == 5, "the tree at editorial")
+        for name, content in data.items():
+            assert (editorial.mnt / name).read_bytes() == content
+        cart.umount()
+        editorial.umount()
+        hidden = [secret.read_text().strip().encode(), with_key["SSECustomerKey"],
+                  base64.b64encode(with_key["SSECustomerKey"])]
+        for site in (cart, editorial):
+            for path in [site.log, *site.store.rglob("*")]:
+                text = path.read_bytes() if path.is_file() else b""
+                assert not any(word in text for word in hidden), path
+    finally:
+        gate.close()
+
+
+def test_certificates_are_verified(bucket, sites, tmp_path):
+    certificate, key = make_certificate(tmp_path)
     gate = Gate(bucket.port, (certificate, key))
     try:
         done = mediafs("init", tmp_path / "new", "--tier", bucket.url(gate.port, "https"),

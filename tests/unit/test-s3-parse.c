@@ -70,6 +70,9 @@ TEST(urls_that_make_no_sense_are_refused)
 		"s3://media?ca=relative",
 		"s3://media?credentials=relative",
 		"s3://media?sse-kms-key=abc",
+		"s3://media?sse-c-key=relative",
+		"s3://media?sse-c-key=/key&sse=AES256",
+		"s3://media?sse-c-key=/key&endpoint=http://x",
 		"http://media",
 	};
 	struct s3_place place;
@@ -98,6 +101,9 @@ TEST(options_of_urls)
 	check_str(place.encryption, "aws:kms");
 	check_str(place.kms_key, "arn:aws:kms:x/y");
 	check_int(place.parallel, 16);
+	s3_place_fini(&place);
+	check_int(s3_url_parse("s3://media?sse-c-key=/etc/a%20key", &place), 0);
+	check_str(place.customer_file, "/etc/a key");
 	s3_place_fini(&place);
 }
 

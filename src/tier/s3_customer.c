@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * SSE-C: the server encrypts with a key that comes with each request, and keeps none.
+ * Source: Amazon S3 User Guide, "Using server-side encryption with customer-provided keys".
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tier/s3.h"
+#include "util/cleanup.h"
+
+#define ALGORITHM "x-amz-server-side-encryption-customer-algorithm"
+#define KEY "x-amz-server-side-encryption-customer-key"
+#define KEY_MD5 "x-amz-server-side-encryption-customer-key-md5"
+#define ORIGIN "x-amz-copy-source-server-side-encryption-customer-"
+
+/* 64 hexadecimal digits and nothing else but space. -EINVAL. */
+static int parse(const char *text, uint8_t ret_key[S3_CUSTOMER_BYTES])
+{
+	unsigned value;
+	int used = 0;
+
+	for (unsigned i = 0; i < S3_CUSTOMER_BYTES; i++, text += 2) {
+		if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) ||
+		    sscanf(text, "%2x%n", &value, &used) != 1 || used != 2)
+			return -EINVAL;
+		ret_key[i] = (uint8_t)value;
+	}
+	while (isspace((unsigned char)*text))
+		text++;
+	return *text ? -EINVAL : 0;
+}
+
+static int load(const char *path, struct s3_customer *ret_customer)
+{
+	cleanup_with(secret_text_fini) struct secret_text text = { 0 };
+	uint8_t key[S3_CUSTOMER_BYTES];
+	int r = read_secret(path, FILE_PRIVATE, &text);
+
+	if (r == 0)
+		r = parse(text.text, key);
+	if (r == 0)
+		r = s3_customer_of(key, ret_customer);
+	explicit_bzero(key, sizeof(key));
+	return r;
+}
+
+int s3_customer_ready(struct s3_tier *s3)
+{
+	struct s3_customer customer;
+	bool known;
+	int r;
+
+	if (!s3->place.customer_file)
+		return 0;
+	mutex_lock(&s3->lock);
+	known = s3->customer.key[0];
+	mutex_unlock(&s3->lock);
+	if (known)
+		return 0;
+	r = load(s3->place.customer_file, &customer);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		s3_set_why(s3, "%s: %s", s3->place.customer_file,
+			   r == -EACCES   ? "the key may be read by others: chmod 600"
+			   : r == -EINVAL ? "no key: 64 hexadecimal digits"
+					  : "the key cannot be read");
+		return -EHOSTDOWN;
+	}
+	mutex_lock(&s3->lock);
+	if (!s3->customer.key[0])
+		s3->customer = customer; /* and never changed again */
+	mutex_unlock(&s3->lock);
+	explicit_bzero(&customer, sizeof(customer));
+	return 0;
+}
+
+static bool has_query(const struct s3_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->query_count; i++)
+		if (strcmp(request->query[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* It makes an object, or looks at its bytes: others must not carry a key. */
+static bool wants_key(const struct s3_request *request)
+{
+	if (!request->key || strcmp(request->method, "DELETE") == 0)
+		return false;
+	return strcmp(request->method, "PUT") == 0 || !has_query(request, "uploadId");
+}
+
+bool s3_customer_used(const struct s3_exchange *exchange)
+{
+	return exchange->s3->place.customer_file && !exchange->plain &&
+	       wants_key(exchange->request);
+}
+
+size_t s3_customer_headers(const struct s3_exchange *exchange, struct s3_pair *headers)
+{
+	const struct s3_request *request = exchange->request;
+	const struct s3_customer *customer = &exchange->s3->customer;
+	size_t count = 0;
+
+	if (!s3_customer_used(exchange))
+		return 0;
+	headers[count++] = (struct s3_pair){ ALGORITHM, "AES256" };
+	headers[count++] = (struct s3_pair){ KEY, customer->key };
+	headers[count++] = (struct s3_pair){ KEY_MD5, customer->md5 };
+	for (size_t i = 0; i < request->header_count; i++) {
+		if (strcmp(request->headers[i].name, "x-amz-copy-source") != 0)
+			continue;
+		headers[count++] = (struct s3_pair){ ORIGIN "algorithm", "AES256" };
+		headers[count++] = (struct s3_pair){ ORIGIN "key", customer->key };
+		headers[count++] = (struct s3_pair){ ORIGIN "key-md5", customer->md5 };
+	}
+	return count;
+}
