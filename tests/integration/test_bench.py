@@ -10,7 +10,7 @@ import pytest
 
 from lib import PATIENCE
 from net import has_tun
-from test_s3 import servers  # noqa: F401  (a fixture)
+from s3_bucket import servers  # noqa: F401  (a fixture)
 
 BENCH = pathlib.Path(__file__).parents[1] / "bench/bench.py"
 sys.path.insert(0, str(BENCH.parent))

@@ -13,7 +13,7 @@ import pytest
 
 from lib import FSCK, PATIENCE, flip, fsck, pattern, run, wait_for
 from nth import CLASSES, SEED, Rounds, attempt, nth, nth_library, write  # pylint: disable=unused-import
-from test_s3 import Bucket, make_bucket, servers  # pylint: disable=unused-import
+from s3_bucket import Bucket, make_bucket, servers  # pylint: disable=unused-import
 
 pytestmark = pytest.mark.slow
 STORED = ("stored", "evicted", "hydrating")

@@ -16,7 +16,7 @@ import pytest
 from gate import Gate
 from lib import BLOCK, pattern, wait_for
 from net import SERVER, cable, has_tun, line
-from test_s3 import MIB, PARALLEL, PART, bucket, servers, tier_error  # noqa: F401  (fixtures)
+from s3_bucket import MIB, PARALLEL, PART, tier_error
 
 GIB = 1 << 30
 ROUNDS = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "1"))
