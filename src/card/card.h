@@ -70,6 +70,16 @@ int card_look(const struct card_rules *rules, const char *name, const struct car
 void card_free(struct card *card);
 DEFINE_CLEANUP(struct card *, card_free)
 
+/* True when somebody gave a card that name, false for "", Untitled, DCIM and the like. */
+bool card_name_is_given(const struct card_rules *rules, const char *name);
+
+/* True when a family of @card knows @path (a folder's with '/' at its end) as a part of such cards.
+ */
+bool card_knows(const struct card *card, const char *path);
+
+/* True for what computers leave on cards; folders end with '/'. */
+bool card_path_is_junk(const struct card_rules *rules, const char *path);
+
 /* "missing-segment"; static. */
 const char *card_warning_name(enum card_warning_kind kind);
 

@@ -42,17 +42,17 @@ static bool any_matches(const struct pattern *patterns, size_t count, const char
 	return false;
 }
 
-static bool is_junk(const struct card_rules *rules, const struct card_entry *entry)
+bool card_path_is_junk(const struct card_rules *rules, const char *path)
 {
-	char path[PATH_MAX];
-	size_t length = strlen(entry->path);
+	size_t length = strlen(path);
+	char plain[PATH_MAX];
 
 	/* Patterns for junk know no '/' at the end. */
-	if (!is_folder(entry) || length >= sizeof(path))
-		return any_matches(rules->junk, rules->junk_count, entry->path);
-	memcpy(path, entry->path, length - 1);
-	path[length - 1] = '\0';
-	return any_matches(rules->junk, rules->junk_count, path);
+	if (length == 0 || path[length - 1] != '/' || length >= sizeof(plain))
+		return any_matches(rules->junk, rules->junk_count, path);
+	memcpy(plain, path, length - 1);
+	plain[length - 1] = '\0';
+	return any_matches(rules->junk, rules->junk_count, plain);
 }
 
 /* The sorted entries without junk, into look->entries. */
@@ -67,7 +67,7 @@ static int sort_entries(struct look *look, const struct card_entry *entries, siz
 	for (size_t i = 0; i < count; i++) {
 		size_t length = strlen(entries[i].path);
 
-		if (is_junk(look->rules, &entries[i])) {
+		if (card_path_is_junk(look->rules, entries[i].path)) {
 			look->card->junk_files += !is_folder(&entries[i]);
 			continue;
 		}
@@ -489,13 +489,31 @@ static int compare_texts(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+bool card_name_is_given(const struct card_rules *rules, const char *name)
+{
+	return *name && !any_matches(rules->nameless, rules->nameless_count, name);
+}
+
+bool card_knows(const struct card *card, const char *path)
+{
+	for (size_t i = 0; i < card->family_count; i++) {
+		const struct card_family *family = card->families[i];
+
+		for (size_t j = 0; j < family->count; j++) {
+			if (family->rules[j].role == ROLE_KNOWN &&
+			    pattern_matches(&family->rules[j].pattern, path, NULL))
+				return true;
+		}
+	}
+	return false;
+}
+
 static int finish_reels(struct look *look)
 {
 	struct card *card = look->card;
 	cleanup_free char *list = NULL;
 
-	if (card->reel_count == 0 && *look->name &&
-	    !any_matches(look->rules->nameless, look->rules->nameless_count, look->name))
+	if (card->reel_count == 0 && card_name_is_given(look->rules, look->name))
 		return add_reel(look, look->name, REEL_FROM_NAME);
 	if (card->reel_count < 2)
 		return 0;

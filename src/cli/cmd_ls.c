@@ -143,6 +143,8 @@ static int run(struct cli *cli)
 	json_t *request;
 	int code;
 
+	if (given[OPT_CLIPS])
+		return cli_list_offloads(cli, OFFLOADS_WITH_CLIPS);
 	code = target_find(cli, path, &target);
 	if (code == 0)
 		code = target_open(cli, &target, &client);
@@ -169,6 +171,8 @@ static const struct option_spec ls_options[] = {
 	{ OPT_RECURSIVE, 'R', "recursive", NULL, "all that is below" },
 	{ OPT_PENDING, 0, "pending", NULL,
 	  "only what is not stored yet, below PATH; announced files of other sites too" },
+	{ OPT_CLIPS, 0, "clips", NULL,
+	  "instead: the cards at and below PATH with their clips, as mediafs offloads" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 

@@ -40,6 +40,7 @@ static const struct {
 	{ "pending", NEEDS_CATALOG, request_pending },
 	{ "ls", NEEDS_CATALOG, request_ls },
 	{ "conflicts", NEEDS_CATALOG, request_conflicts },
+	{ "offloads", NEEDS_CATALOG, request_offloads },
 	{ "log", NEEDS_CATALOG, request_log },
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },

@@ -20,6 +20,7 @@
  *   config-set   key, value
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
  *   conflicts                                 {"file":{...}} a file
+ *   offloads     path, clips                  {"offload":{...}} a card; rule_errors
  *   metrics                                   text
  */
 #include <sys/types.h>
@@ -91,6 +92,7 @@ int request_status(struct request *request);
 int request_pending(struct request *request);
 int request_ls(struct request *request);
 int request_conflicts(struct request *request);
+int request_offloads(struct request *request);
 int request_log(struct request *request);
 int request_log_verify(struct request *request);
 int request_residency(struct request *request);

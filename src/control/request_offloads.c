@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "control/card_json.h"
+#include "control/protocol.h"
+#include "control/report.h"
+#include "util/io.h"
+#include "volume/offloads.h"
+
+/*
+ * An offload in the answer to "offloads": what card_json() tells, path, id, state ("arriving",
+ * "verified", "stored", "damaged", "empty"), verified and stored (of total_files, which counts
+ * junk too), damaged, same_reel (the path of another offload, or null).
+ *
+ * In the last line rule_errors: files of rules that were left out.
+ */
+static int emit(struct request *request, const struct offload *offload, bool clips)
+{
+	json_t *object = card_json(offload->card, clips);
+	json_t *more = json_pack(
+		"{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:o}", "path", json_path(offload->path), "id",
+		(json_int_t)offload->id, "state", offload_state(offload), "total_files",
+		(json_int_t)offload->files, "verified", (json_int_t)offload->verified, "stored",
+		(json_int_t)offload->stored, "damaged", (json_int_t)offload->damaged, "same_reel",
+		offload->same_reel ? json_path(offload->same_reel) : json_null());
+
+	if (!object || !more || json_object_update_new(object, more) < 0) {
+		json_decref(object);
+		return -ENOMEM;
+	}
+	return request_emit(request, "offload", object);
+}
+
+static int add_rule_errors(struct request *request, const struct card_rules *rules)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < rules->error_count; i++) {
+		if (json_array_append_new(list, json_path(rules->errors[i])) < 0) {
+			json_decref(list);
+			return -ENOMEM;
+		}
+	}
+	return request_add(request, "rule_errors", list);
+}
+
+int request_offloads(struct request *request)
+{
+	cleanup_with(card_rules_free_slot) struct card_rules *rules = NULL;
+	cleanup_with(offloads_fini) struct offloads offloads = { 0 };
+	cleanup_free char *folder = path_join(request->source->store->path, "cards.d");
+	cleanup_free char *path = NULL;
+	struct node_row row;
+	int r = request_node(request, &path, &row);
+
+	if (r == 0 && !S_ISDIR(row.mode))
+		r = request_fail(request, -ENOTDIR, "%s is no folder", path);
+	if (r == 0)
+		r = folder ? card_rules_load(folder, &rules) : -ENOMEM;
+	if (r == 0)
+		r = offloads_find(request->source->catalog, rules, row.id, path, &offloads);
+	for (size_t i = 0; r == 0 && i < offloads.count; i++)
+		r = emit(request, &offloads.list[i], request_flag(request->json, "clips"));
+	return r < 0 ? r : add_rule_errors(request, rules);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Offloads: which folders of a volume are cards, and how far their files are. Told anew from the
+ * tree each time, so that there is nothing that could be out of date, after a crash, a rebuild, or
+ * at a site that only sees the tree.
+ */
+#include "card/card.h"
+#include "catalog/nodes.h"
+
+struct offload {
+	uint64_t id;                               /* of the folder's node */
+	char *path;                                /* owned; "" is the volume's root */
+	struct card *card;                         /* owned; its families lie in the rules */
+	uint64_t files, verified, stored, damaged; /* all files, junk too */
+	const char *same_reel; /* path of another offload of that reel, borrowed from it; or NULL */
+};
+
+struct offloads {
+	struct offload *list; /* owned, by path */
+	size_t count;
+};
+
+/*
+ * The offloads at and below the folder @id, whose path is @path. @rules must outlive them. Memory:
+ * about 150 bytes a name. -ENOMEM, -EUCLEAN.
+ */
+int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint64_t id,
+		  const char *path, struct offloads *ret_offloads);
+void offloads_fini(struct offloads *offloads);
+
+/* "arriving" (a file is not verified yet), "verified", "stored" (all are), "damaged" (one is),
+ * "empty"; static. */
+const char *offload_state(const struct offload *offload);
