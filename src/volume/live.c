@@ -119,7 +119,10 @@ static int put_missing_row(struct live *live, const struct stat *st)
 		.resident_bytes = (uint64_t)st->st_size,
 	};
 
-	if (live->volume->flags & VOLUME_READ_ONLY)
+	/* One whose last name went, and that is opened through what still holds it, has no row. */
+	if (st->st_nlink == 0)
+		live->unlinked = true;
+	if (live->unlinked || live->volume->flags & VOLUME_READ_ONLY)
 		return 0;
 	return catalog_put_node(live->volume->catalog, &row);
 }

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import posix_names
-from lib import BLOCK, Site, is_mounted, mediafs, pattern, run, wait_for
+from lib import BLOCK, Site, fsck, is_mounted, mediafs, pattern, run, wait_for
 from posix_calls import LIBC, as_user, attempt, read, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as several users: needs root")
@@ -196,6 +196,22 @@ def test_options_of_fstab_are_taken(sites):
                                 "x-systemd.requires=network.target", "comment=what\\, ever", "rw")
     write(site.mnt / "file", b"x")
     assert read(site.mnt / "file") == b"x"
+
+
+def test_a_file_opened_after_its_last_name_went_leaves_nothing(plain):
+    """As fanotify does for who listens: the inode is held, and opened again."""
+    write(plain.mnt / "file", b"x")
+    plain.wait("file", "verified")  # nothing in the daemon is busy with it any more
+    held = os.open(plain.mnt / "file", os.O_PATH)
+    os.unlink(plain.mnt / "file")
+    wait_for(lambda: sum(state["files"] for state in plain.status()["states"].values()) == 0,
+             "the catalog to know that it went")
+    with open(f"/proc/self/fd/{held}", "rb") as again:
+        assert again.read() == b"x"
+    os.close(held)
+    plain.umount()
+    checked = fsck(plain.store)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_a_dead_mount_is_cleaned_up(plain):
