@@ -11,6 +11,9 @@
 #define PAGE_FILES 256
 #define BIT(state) (1u << (state))
 
+/* Small files settle in this part of SETTING_SETTLE: of the 5 s that it has at first, one. */
+#define SMALL_SETTLE_SHARE 5
+
 int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, uint64_t generation,
 		     const char *path, uint64_t size, int64_t due_ns)
 {
@@ -35,23 +38,29 @@ int transfer_enqueue(struct transfer *transfer, struct lane *lane, uint64_t id, 
 	return r < 0 ? r : 1;
 }
 
-/* When a file that became what it is at @state_ns (by the clock of the machine) has settled. */
-static int64_t settled_ns(struct transfer *transfer, int64_t state_ns)
+/*
+ * When a file of @size that became what it is at @state_ns (by the clock of the machine) has
+ * settled. The pause is for programs that patch what they have just closed, and saves sending it
+ * twice: what @lane sends in one request is not worth all of it.
+ */
+static int64_t settled_ns(const struct lane *lane, uint64_t size, int64_t state_ns)
 {
+	struct transfer *transfer = lane->transfer;
 	int64_t now_ns = transfer_now_ns(transfer);
+	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
 
-	return (state_ns < now_ns ? state_ns : now_ns) +
-	       transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+	if (size < lane->tier.tier->backend->small_bytes)
+		settle_ns /= SMALL_SETTLE_SHARE;
+	return (state_ns < now_ns ? state_ns : now_ns) + settle_ns;
 }
 
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size)
 {
-	int64_t due_ns = settled_ns(transfer, INT64_MAX);
-
 	for (size_t i = 0; i < transfer->lane_count; i++) {
-		int r = transfer_enqueue(transfer, &transfer->lanes[i], id, generation, path, size,
-					 due_ns);
+		struct lane *lane = &transfer->lanes[i];
+		int r = transfer_enqueue(transfer, lane, id, generation, path, size,
+					 settled_ns(lane, size, INT64_MAX));
 
 		if (r < 0)
 			return r;
@@ -128,9 +137,12 @@ static int requeue_verified(struct transfer *transfer, void *arg, const struct n
 	(void)arg;
 	if (r <= 0)
 		return r;
-	for (size_t i = 0; r >= 0 && i < transfer->lane_count; i++)
-		r = transfer_enqueue(transfer, &transfer->lanes[i], row->id, row->generation, path,
-				     row->size, settled_ns(transfer, row->state_ns));
+	for (size_t i = 0; r >= 0 && i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		r = transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
+				     settled_ns(lane, row->size, row->state_ns));
+	}
 	return r;
 }
 
@@ -154,7 +166,7 @@ static int fill_lane(struct transfer *transfer, void *arg, const struct node_row
 	if (r <= 0)
 		return r;
 	return transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
-				settled_ns(transfer, row->state_ns));
+				settled_ns(lane, row->size, row->state_ns));
 }
 
 static int fill_new_lanes(struct transfer *transfer)
@@ -248,8 +260,11 @@ static int forget_orphans(struct transfer *transfer)
 
 int transfer_hasten(struct transfer *transfer, enum hasten_flags flags)
 {
-	return catalog_queue_hasten(transfer->catalog, transfer_now_ns(transfer),
-				    settled_ns(transfer, INT64_MAX), flags);
+	int64_t now_ns = transfer_now_ns(transfer);
+	int64_t settle_ns = transfer->host.setting(transfer->host.arg, SETTING_SETTLE);
+
+	/* An upper bound: what is small was due earlier already. */
+	return catalog_queue_hasten(transfer->catalog, now_ns, now_ns + settle_ns, flags);
 }
 
 int transfer_resume(struct transfer *transfer)

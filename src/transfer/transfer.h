@@ -48,7 +48,7 @@ const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_
 
 /*
  * A file became VERIFIED: queue it for every tier, unless a rule ignores it. To be sent after
- * SETTING_SETTLE.
+ * SETTING_SETTLE, what a tier calls small after a fifth of it.
  */
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size);

@@ -33,13 +33,16 @@ struct syncer {
 	struct cond changed;
 	bool woken, stop, running;
 	int64_t finish_ns; /* monotonic: at the end, until when the last changes may be told */
+	int64_t flush_ns;  /* monotonic: from when on others may be told again; INT64_MAX: the
+			      last round failed, a wake does not hasten the next one */
 
 	/* Only whoever is running. */
 	char writer[37]; /* the UUID under which we publish */
 	char name[64];   /* of our site */
 	bool prepared;   /* this run of the program has begun: leftovers are gone */
 	bool own_checked, caught_up, head_due;
-	int64_t listed_ns, polled_ns, published_ns, blocked_ns; /* monotonic */
+	bool pushed; /* the tier has all of our journal, and the head that says so */
+	int64_t listed_ns, polled_ns, news_ns, published_ns, blocked_ns; /* monotonic */
 	struct sync_warnings publish_warnings, show_warnings;
 	struct peer *peers; /* owned */
 	size_t peer_count;

@@ -22,6 +22,8 @@
 #define AWAY_RETRY_NS (5 * NS_PER_SEC)
 #define WARNINGS_MAX 5
 #define WARN_EVERY_NS (60 * NS_PER_SEC)
+/* After news of another site this many polls' time is polled twice as often: 10 s at first. */
+#define BUSY_POLLS 5
 
 struct syncer *syncer_new(struct volume *volume)
 {
@@ -167,6 +169,7 @@ static int check_own(struct syncer *syncer)
 	r = why ? begin_epoch(syncer, why) : 0;
 	if (r == 0) {
 		syncer->head_due = !why && head.segment < position.segment;
+		syncer->pushed = false;
 		syncer->own_checked = true;
 	}
 	return r;
@@ -220,6 +223,7 @@ static int push_outbox(struct syncer *syncer)
 	}
 	if (r == 0 && syncer->head_due)
 		r = put_head(syncer);
+	syncer->pushed = r == 0;
 	return r;
 }
 
@@ -276,8 +280,8 @@ enum round_flags {
 	ROUND_PUBLISH = 1 << 1, /* tell what is noted, the same */
 };
 
-/* Changes that come close to each other are told together. */
-static int publish(struct syncer *syncer, enum round_flags flags)
+/* 1: something is noted, and enough time has gone by since others were told the last time. */
+static int publish_is_due(struct syncer *syncer, enum round_flags flags)
 {
 	int64_t flush_ns = volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
 	struct sync_note *notes = NULL;
@@ -290,19 +294,31 @@ static int publish(struct syncer *syncer, enum round_flags flags)
 		return 0;
 	r = catalog_get_unpublished(syncer->volume->catalog, NULL, 1, &notes, &count);
 	sync_notes_free(notes, count);
-	if (r < 0 || count == 0)
+	return r < 0 ? r : count > 0;
+}
+
+/* Changes that come close to each other are told together. */
+static int publish(struct syncer *syncer, enum round_flags flags)
+{
+	int r = publish_is_due(syncer, flags);
+
+	if (r <= 0)
 		return r;
+	syncer->pushed = false;
 	r = publish_run(syncer);
 	syncer->published_ns = monotonic_ns();
 	return r;
 }
 
+/* Who has just told something soon tells more. */
 static bool poll_is_due(struct syncer *syncer, enum round_flags flags)
 {
 	int64_t poll_ns = volume_setting(syncer->volume, SETTING_SYNC_POLL);
+	int64_t now_ns = monotonic_ns();
 
-	return (flags & ROUND_POLL) || !syncer->caught_up ||
-	       monotonic_ns() - syncer->polled_ns >= poll_ns;
+	if (syncer->news_ns && now_ns - syncer->news_ns < BUSY_POLLS * poll_ns)
+		poll_ns /= 2;
+	return (flags & ROUND_POLL) || !syncer->caught_up || now_ns - syncer->polled_ns >= poll_ns;
 }
 
 static int poll_sites(struct syncer *syncer)
@@ -312,6 +328,8 @@ static int poll_sites(struct syncer *syncer)
 	if (r < 0)
 		return r;
 	syncer->polled_ns = monotonic_ns();
+	if (r > 0)
+		syncer->news_ns = syncer->polled_ns;
 	syncer->caught_up = true;
 	return r;
 }
@@ -328,11 +346,23 @@ static int show(struct syncer *syncer, bool news)
 	return r;
 }
 
+/* 1: there is something to ask of the tier, or to tell. Each request to it may cost. */
+static int tier_is_due(struct syncer *syncer, enum round_flags flags)
+{
+	if (!syncer->own_checked || (publishes(syncer) && !syncer->pushed) ||
+	    poll_is_due(syncer, flags))
+		return 1;
+	return publish_is_due(syncer, flags);
+}
+
 /* What we have is told before what others have is shown: a person's change goes first. */
 static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *news)
 {
-	int r = reach_tier(syncer);
+	int r = tier_is_due(syncer, flags);
 
+	if (r <= 0)
+		return r;
+	r = reach_tier(syncer);
 	if (r == 0 && !syncer->own_checked)
 		r = check_own(syncer);
 	if (r == 0 && publishes(syncer))
@@ -376,6 +406,7 @@ static int round_of(struct syncer *syncer, enum round_flags flags)
 /* One at a time: the thread, or who waits. */
 static int run(struct syncer *syncer, enum round_flags flags)
 {
+	int64_t flush_ns;
 	int r;
 
 	mutex_lock(&syncer->lock);
@@ -389,8 +420,10 @@ static int run(struct syncer *syncer, enum round_flags flags)
 	mutex_unlock(&syncer->lock);
 
 	r = round_of(syncer, flags);
+	flush_ns = syncer->published_ns + volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
 
 	mutex_lock(&syncer->lock);
+	syncer->flush_ns = r < 0 ? INT64_MAX : flush_ns;
 	syncer->running = false;
 	cond_broadcast(&syncer->changed);
 	mutex_unlock(&syncer->lock);
@@ -404,14 +437,21 @@ int syncer_run(struct syncer *syncer)
 
 /* The thread --------------------------------------------------------------------------- */
 
-/* False when it is to end. */
+/*
+ * Until the next look is due, or, once woken, until others may be told again: what changes after a
+ * quiet time is told at once. False when it is to end.
+ */
 static bool wait_for(struct syncer *syncer, int64_t pause_ns)
 {
-	int64_t deadline = monotonic_ns() + pause_ns;
+	int64_t now_ns = monotonic_ns(), soonest_ns = now_ns + SHORTEST_PAUSE_NS;
 
 	scoped_lock(&syncer->lock);
 	while (!syncer->stop) {
-		if (!cond_wait_until(&syncer->changed, &syncer->lock, deadline))
+		int64_t until_ns = now_ns + pause_ns;
+
+		if (syncer->woken && syncer->flush_ns < until_ns)
+			until_ns = syncer->flush_ns > soonest_ns ? syncer->flush_ns : soonest_ns;
+		if (!cond_wait_until(&syncer->changed, &syncer->lock, until_ns))
 			break;
 	}
 	syncer->woken = false;

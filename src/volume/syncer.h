@@ -13,7 +13,8 @@ int syncer_start(struct syncer *syncer);
 void syncer_stop(struct syncer *syncer);
 void syncer_free(struct syncer *syncer);
 
-/* Something at a path changed (queued in the catalog already): look soon. */
+/* Something at a path changed (queued in the catalog already): it is told as soon as sync.flush
+ * allows. Cheap; any thread. */
 void syncer_wake(struct syncer *syncer);
 
 /* Publish and poll once, in this thread, now. For tests and `wait`. */

@@ -11,6 +11,7 @@
 #include "util/error.h"
 #include "util/log.h"
 #include "volume/node.h"
+#include "volume/syncer.h"
 #include "volume/tree.h"
 
 #define DETAIL_BYTES 1024
@@ -396,8 +397,11 @@ static int tell_verified(struct verify *verify, int step)
 	r = catalog_path_of(volume->catalog, live->id, &path);
 	if (r <= 0)
 		return r; /* no name yet: whoever finds it queues it */
-	return transfer_file_verified(volume->transfer, live->id, verify->generation, path,
-				      verify->map.size);
+	r = transfer_file_verified(volume->transfer, live->id, verify->generation, path,
+				   verify->map.size);
+	if (volume->syncer)
+		syncer_wake(volume->syncer); /* to announce it */
+	return r;
 }
 
 static int verified(struct verify *verify, enum verify_flags flags)

@@ -12,7 +12,7 @@ import uuid
 
 import pytest
 
-from lib import flip, is_mounted, pattern, run, same_tree, wait_for
+from lib import flip, is_mounted, mediafs, pattern, run, same_tree, wait_for
 
 
 def tree(site):
@@ -279,6 +279,23 @@ def test_an_announced_file_is_hidden_until_it_is_stored(sites, tier):
             return None
     wait_for(lambda: shown_bytes() == (cart.mnt / "clip.mov").read_bytes(), "the new bytes")
     wait_same(cart, shown)
+
+
+def test_what_happens_after_a_quiet_time_is_told_at_once(sites, tier):
+    cart = sites("cart", tier=tier).mount()
+    (cart.mnt / "a").write_text("a")
+    cart.wait()
+    wait_told(cart, tier)
+    cart.umount()
+    # Who looks once an hour must be woken.
+    for key in ("sync.poll", "sync.flush"):
+        mediafs("config", "set", key, "1h", "--store", cart.store)
+    cart.mount()
+    editorial = sites("editorial", join=tier).mount()
+    wait_for(lambda: (editorial.mnt / "a").exists(), "what was told before")
+    (cart.mnt / "clip.mov").write_text("clip")
+    wait_for(lambda: "clip.mov" in editorial.cmd("ls", "--pending").stdout
+             or (editorial.mnt / "clip.mov").exists(), "the new file to be announced, or there")
 
 
 def wait_told(site, tier):
