@@ -36,6 +36,12 @@ static uint64_t number(const json_t *answer, const char *key)
 	return (uint64_t)json_int_or(answer, key, 0);
 }
 
+/* Rules may keep some of those files here: the last answer must not be like that. */
+static bool is_estimated(const json_t *answer)
+{
+	return json_is_true(json_object_get(answer, "estimated"));
+}
+
 static void measure(struct wait *wait, uint64_t done_bytes)
 {
 	int64_t now = monotonic_ns();
@@ -135,51 +141,75 @@ static bool gave_up(struct wait *wait, const json_t *answer)
 	       (wait->offline_ns && now - wait->down_since_ns >= wait->offline_ns);
 }
 
-/* True with *ret_code when there is nothing more to wait for. */
-static bool decide(struct wait *wait, const json_t *answer, bool live, int *ret_code)
+/* True with the code and why when there is nothing more to wait for. */
+static bool decide(struct wait *wait, const json_t *answer, bool live, int *ret_code,
+		   const char **ret_why)
 {
 	uint64_t bad = number(answer, "damaged_files") + number(answer, "poison_files");
 	uint64_t left = number(answer, "files") - number(answer, "done_files");
 	bool stored = strcmp(wait->goal, "stored") == 0;
 
+	*ret_why = "";
+	*ret_code = MEDIAFS_EXIT_OFFLINE;
 	if (left == 0 && bad == 0) {
-		*ret_code = finish(wait, answer, MEDIAFS_EXIT_OK, "");
+		*ret_code = MEDIAFS_EXIT_OK;
 	} else if (left <= bad) {
 		/* Only now: what can be done shall be done, then a person is called. */
-		name_bad(wait->cli, answer, "damaged", "damaged");
-		name_bad(wait->cli, answer, "poison", "set aside");
-		*ret_code = finish(wait, answer, MEDIAFS_EXIT_DAMAGED,
-				   "damaged or set aside: a person must look");
+		if (!is_estimated(answer)) {
+			name_bad(wait->cli, answer, "damaged", "damaged");
+			name_bad(wait->cli, answer, "poison", "set aside");
+		}
+		*ret_code = MEDIAFS_EXIT_DAMAGED;
+		*ret_why = "damaged or set aside: a person must look";
 	} else if (!live) {
-		*ret_code = finish(wait, answer, MEDIAFS_EXIT_OFFLINE,
-				   "the volume is not mounted, so nothing moves");
+		*ret_why = "the volume is not mounted, so nothing moves";
 	} else if (stored && json_array_size(json_object_get(answer, "tiers")) == 0) {
-		*ret_code = finish(wait, answer, MEDIAFS_EXIT_OFFLINE,
-				   "the store has no tier, so nothing will be stored");
+		*ret_why = "the store has no tier, so nothing will be stored";
 	} else if (stored && gave_up(wait, answer)) {
-		*ret_code = finish(wait, answer, MEDIAFS_EXIT_OFFLINE, "the tier is away");
+		*ret_why = "the tier is away";
 	} else if (monotonic_ns() >= wait->deadline_ns) {
-		*ret_code = finish(wait, answer, bad ? MEDIAFS_EXIT_DAMAGED : MEDIAFS_EXIT_PENDING,
-				   "still pending");
+		*ret_code = bad ? MEDIAFS_EXIT_DAMAGED : MEDIAFS_EXIT_PENDING;
+		*ret_why = "still pending";
 	} else {
 		return false;
 	}
 	return true;
 }
 
+/* @estimate: what rules keep here may be counted too while others are on their way. */
+static json_t *pending_request(const struct wait *wait, const char *path, bool estimate)
+{
+	json_t *request = target_request("pending", path);
+
+	if (request)
+		(void)json_object_set_new(request, "goal", json_string(wait->goal));
+	if (request && estimate)
+		(void)json_object_set_new(request, "estimate", json_true());
+	return request;
+}
+
 static int wait_for(struct wait *wait, const struct target *target, struct client *client)
 {
+	bool estimate = true;
+
 	for (;;) {
 		int64_t before = monotonic_ns(), pause;
 		cleanup_json json_t *answer = NULL;
-		json_t *request = target_request("pending", target->path);
+		const char *why;
 		int code;
 
-		if (request)
-			(void)json_object_set_new(request, "goal", json_string(wait->goal));
-		code = target_call(wait->cli, client, request, ANSWER_MS, NULL, NULL, &answer);
-		if (code || decide(wait, answer, client_is_live(client), &code))
+		code = target_call(wait->cli, client, pending_request(wait, target->path, estimate),
+				   ANSWER_MS, NULL, NULL, &answer);
+		if (code)
 			return code;
+		if (decide(wait, answer, client_is_live(client), &code, &why)) {
+			/* What is told at the end is counted exactly. */
+			if (!is_estimated(answer))
+				return finish(wait, answer, code, why);
+			estimate = false;
+			continue;
+		}
+		estimate = true;
 		show_progress(wait, answer);
 		pause = (monotonic_ns() - before) * LOOK_SHARE;
 		if (pause < LOOK_NS)

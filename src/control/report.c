@@ -145,8 +145,12 @@ int report_damaged(struct request *request, const char *top, size_t max)
 int report_poison(struct request *request, const char *top, size_t max, uint64_t *ret_count)
 {
 	struct found found = { 0 };
-	int r = catalog_each_queued(request->source->catalog, add_poison, &found);
+	struct queue_totals totals;
+	int r = catalog_queue_totals(request->source->catalog, 0, &totals);
 
+	/* Where there is none, the whole queue need not be read to see that. */
+	if (r == 0 && totals.poison > 0)
+		r = catalog_each_queued(request->source->catalog, add_poison, &found);
 	if (r == 0)
 		r = report_found(request, "poison", &found, top, max, ret_count);
 	free(found.rows);

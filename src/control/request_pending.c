@@ -48,24 +48,39 @@ static int tally_all(struct request *request, const char *path, const struct nod
 	return tally_file(ret_tally, path, node);
 }
 
+/* Something is on its way to a tier for sure: what is verified need not be told apart for that. */
+static bool is_sending(const struct catalog_totals *totals)
+{
+	return totals->files[FILE_RECEIVING] + totals->files[FILE_RECEIVED] +
+		       totals->files[FILE_QUEUED] + totals->files[FILE_UPLOADING] >
+	       0;
+}
+
 /*
  * Answer to "pending", goal "verified" or "stored": files, bytes (all that should get there),
  * done_files, done_bytes, damaged_files, poison_files, ignored_files, tiers, tier_down,
  * tier_error, paused, rate; and the lists of "damaged" and "poison".
+ *
+ * With "estimate" asked for, the ignored ones may be among files and bytes while others are still
+ * on their way ("estimated" is true then): all files below the path need not be read.
  */
 static int find_pending(struct request *request, bool stored, struct tally *ret_tally,
 			uint64_t *ret_poison)
 {
 	cleanup_free char *path = NULL;
 	struct node_row node;
+	bool estimated;
 	int r = request_node(request, &path, &node);
 
 	*ret_tally = (struct tally){ 0 };
 	*ret_poison = 0;
 	if (r == 0)
 		r = report_totals(request, path, &node, &ret_tally->totals);
+	estimated = json_is_true(json_object_get(request->json, "estimate")) &&
+		    is_sending(&ret_tally->totals);
 	if (r == 0 && stored && ret_tally->totals.files[FILE_VERIFIED] > 0)
-		r = tally_all(request, path, &node, ret_tally);
+		r = estimated ? request_add(request, "estimated", json_true())
+			      : tally_all(request, path, &node, ret_tally);
 	if (r == 0)
 		r = report_damaged(request, path, REPORT_LIST_MAX);
 	if (r == 0 && stored)

@@ -11,7 +11,7 @@
  *   request      members                      answer before or in the last line
  *   ping                                      pid, store, site
  *   status       path                         see request_status.c
- *   pending      path, goal                   files and bytes not there yet; for `wait`
+ *   pending      path, goal, estimate         files and bytes not there yet; for `wait`
  *   ls           path, recursive, pending     {"file":{...}} a file
  *   log          path, count, after           {"event":{...}} an event; next
  *   log-verify                                seq of the first broken row
