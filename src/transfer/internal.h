@@ -157,6 +157,9 @@ unsigned senders_busy(const struct lane *lane); /* how many */
 /* One of them has @content. Only the lane's thread. */
 bool senders_have_content(const struct lane *lane, uint64_t content);
 
+/* Bytes that those on their way have still to write: room that is free and not to be had. */
+uint64_t senders_to_write(const struct lane *lane);
+
 /* One has ended with its row. */
 bool senders_have_news_locked(const struct lane *lane);
 

@@ -238,14 +238,15 @@ void lane_step_aside(struct lane *lane)
 	}
 }
 
-static bool fits(struct lane *lane, uint64_t size)
+/* How large a file may be that goes there now. */
+static uint64_t room(struct lane *lane)
 {
 	struct tier *tier = lane->tier.tier;
 	uint64_t free_bytes, total;
 
 	if (tier->backend->space(tier, &free_bytes, &total) < 0)
-		return true; /* it cannot tell: try */
-	return free_bytes > SPACE_MARGIN && size <= free_bytes - SPACE_MARGIN;
+		return UINT64_MAX; /* it cannot tell: try */
+	return free_bytes > SPACE_MARGIN ? free_bytes - SPACE_MARGIN : 0;
 }
 
 /*
@@ -256,6 +257,7 @@ static int give_next(struct lane *lane, bool metered, int condition)
 {
 	struct catalog *catalog = lane->transfer->catalog;
 	struct queue_row rows[PICK_ROWS];
+	uint64_t room_bytes, to_write;
 	bool waits = false;
 	int count;
 
@@ -269,6 +271,8 @@ static int give_next(struct lane *lane, bool metered, int condition)
 	count = catalog_queue_next(catalog, lane->tier.id,
 				   metered ? PRIORITY_ORIGINALS : PRIORITY_COUNT,
 				   transfer_now_ns(lane->transfer), rows, PICK_ROWS);
+	room_bytes = count > 0 ? room(lane) : 0;
+	to_write = senders_to_write(lane);
 	for (int i = 0; i < count; i++) {
 		struct sender *sender = sender_for(lane, &rows[i]);
 
@@ -276,8 +280,13 @@ static int give_next(struct lane *lane, bool metered, int condition)
 			waits = true;
 			continue;
 		}
-		if (!fits(lane, rows[i].size))
+		if (rows[i].size > room_bytes)
 			continue;
+		/* Some places have set it aside already, and it is counted twice: it only waits. */
+		if (rows[i].size > room_bytes - (to_write < room_bytes ? to_write : room_bytes)) {
+			waits = true;
+			continue;
+		}
 		sender->is_trial = condition != 0;
 		sender->is_first = i == 0;
 		sender_give(sender, &rows[i]);

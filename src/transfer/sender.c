@@ -90,6 +90,20 @@ bool senders_have_content(const struct lane *lane, uint64_t content)
 	return false;
 }
 
+uint64_t senders_to_write(const struct lane *lane)
+{
+	uint64_t bytes = 0;
+
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < SENDERS; i++) {
+		const struct sender *sender = &lane->senders[i];
+
+		if (sender->state == SENDER_BUSY && sender->row.size > sender->path_done)
+			bytes += sender->row.size - sender->path_done;
+	}
+	return bytes;
+}
+
 /*
  * Small ones go beside anything: each waits most of its time, for a server or a disk's cache. A
  * large one takes all there is by itself, and only what is more urgent goes beside it.

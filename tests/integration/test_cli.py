@@ -391,10 +391,12 @@ def test_wait_has_a_code_for_each_end(cart, tier):
     cart.wait("", "verified")
     cart.cmd("pause")
     one_file(cart)
+    one_file(cart, "kept here.part")
     cart.wait("", "verified")
+    cart.wait_state("A001.mov", "queued")
     answer = fails("wait", cart.mnt, "--for", "stored", "--timeout", "500ms", code=3,
                    says="still pending")
-    assert answer["files"] == 1 and answer["done_files"] == 0
+    assert (answer["files"], answer["done_files"], answer["ignored_files"]) == (1, 0, 1)
     tier.rename(tier.parent / "away")
     cart.cmd("resume")
     fails("wait", cart.mnt, "--for", "stored", "--offline", "100ms", code=4,

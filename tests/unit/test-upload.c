@@ -456,21 +456,31 @@ TEST(a_tier_taken_out_of_the_settings_keeps_no_file_waiting)
 	check_int(totals.files, 0);
 }
 
+/* The tier is a disk of 16 MiB from now on; NULL: none can be had here. */
+static struct image *move_to_small_disk(struct bench *bench)
+{
+	struct image *image = image_new(bench->dir, "ext4", 16);
+	char text[4200];
+	char *message = NULL;
+
+	if (!image)
+		return NULL;
+	(void)snprintf(text, sizeof(text), "[tier one]\nurl = file://%s\n", image->mount);
+	settings_free(bench->settings);
+	check_int(settings_parse(text, strlen(text), &bench->settings, &message), 0);
+	bench_restart(bench);
+	return image;
+}
+
 TEST(a_full_tier_waits_and_takes_what_fits)
 {
 	cleanup_bench struct bench *bench = bench_new(1);
 	cleanup_with(image_free_slot) struct image *image = NULL;
 	uint64_t large, small;
-	char text[4200];
-	char *message = NULL;
 
-	image = image_new(bench->dir, "ext4", 16);
+	image = move_to_small_disk(bench);
 	if (!image)
 		return;
-	(void)snprintf(text, sizeof(text), "[tier one]\nurl = file://%s\n", image->mount);
-	settings_free(bench->settings);
-	check_int(settings_parse(text, strlen(text), &bench->settings, &message), 0);
-	bench_restart(bench);
 
 	large = add_file(bench, "large.wav", 40 * MB, 1);
 	small = add_file(bench, "small.mov", MB, 2);
@@ -480,6 +490,36 @@ TEST(a_full_tier_waits_and_takes_what_fits)
 	check_int(bench->lane->condition, -ENOSPC);
 	check_int(state_of(bench, small), FILE_STORED);
 	check_int(state_of(bench, large), FILE_QUEUED);
+	transfer_free(bench->transfer);
+	bench->transfer = NULL;
+}
+
+TEST(a_file_waits_when_what_others_write_leaves_no_room)
+{
+	cleanup_bench struct bench *bench = bench_new(1);
+	cleanup_with(image_free_slot) struct image *image = NULL;
+	struct sender *other;
+	struct tier *tier;
+	uint64_t id, free_bytes, total;
+
+	image = move_to_small_disk(bench);
+	if (!image)
+		return;
+	tier = bench->lane->tier.tier;
+	check_int(tier->backend->space(tier, &free_bytes, &total), 0);
+	other = &bench->lane->senders[0];
+	other->row = (struct queue_row){ .id = UINT64_MAX, .size = free_bytes - 2 * MB };
+	other->state = SENDER_BUSY;
+	id = add_file(bench, "small.mov", 3 * MB, 1);
+	queue_file(bench, id, "small.mov");
+	(void)run_lane(bench->lane);
+	check_int(state_of(bench, id), FILE_QUEUED);
+	check_int(bench->lane->condition, 0);
+
+	other->path_done = other->row.size - MB; /* and it is the place that counts the rest */
+	(void)run_lane(bench->lane);
+	check_int(state_of(bench, id), FILE_STORED);
+	other->state = SENDER_IDLE;
 	transfer_free(bench->transfer);
 	bench->transfer = NULL;
 }
