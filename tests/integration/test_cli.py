@@ -394,8 +394,7 @@ def test_wait_has_a_code_for_each_end(cart, tier):
     one_file(cart, "kept here.part")
     cart.wait("", "verified")
     cart.wait_state("A001.mov", "queued")
-    answer = fails("wait", cart.mnt, "--for", "stored", "--timeout", "500ms", code=3,
-                   says="still pending")
+    answer = fails("wait", cart.mnt, "--for", "stored", "--timeout", "500ms", code=3, says="pending")
     assert (answer["files"], answer["done_files"], answer["ignored_files"]) == (1, 0, 1)
     tier.rename(tier.parent / "away")
     cart.cmd("resume")
