@@ -123,13 +123,13 @@ static struct range range_below(const struct name *folder, const struct name *en
 /* The folder's own name; "" of the root. Caller frees; NULL without memory. */
 static char *own_name(const char *path)
 {
-	size_t length = strlen(path);
-	const char *slash;
+	size_t end = strlen(path), start;
 
-	if (length > 0 && path[length - 1] == '/')
-		length--;
-	slash = length ? memrchr(path, '/', length) : NULL;
-	return strndup(slash ? slash + 1 : path, length - (slash ? (size_t)(slash + 1 - path) : 0));
+	if (end > 0 && path[end - 1] == '/')
+		end--;
+	for (start = end; start > 0 && path[start - 1] != '/'; start--)
+		;
+	return strndup(path + start, end - start);
 }
 
 static int sample(struct finder *finder, const char *path, const struct range *range,
