@@ -114,7 +114,9 @@ static int check_segments(struct look *look, struct look_clip *clip)
 	uint64_t expected = 1;
 	int r = 0;
 
-	qsort(clip->segments, clip->clip.segments, sizeof(*clip->segments), compare_numbers);
+	if (clip->clip.segments)
+		qsort(clip->segments, clip->clip.segments, sizeof(*clip->segments),
+		      compare_numbers);
 	clip->gap_count = 0;
 	for (size_t i = 0; r == 0 && i < clip->clip.segments; i++) {
 		if (clip->segments[i] > expected)

@@ -215,7 +215,8 @@ static int read_names(int fd, struct names *names)
 	}
 	if (errno)
 		return -errno;
-	qsort(names->list, names->count, sizeof(char *), by_name);
+	if (names->count)
+		qsort(names->list, names->count, sizeof(char *), by_name);
 	return 0;
 }
 

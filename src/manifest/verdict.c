@@ -190,7 +190,9 @@ static int missing_in(struct verdict *verdict, const struct tree *tree,
 				return r;
 		}
 	}
-	qsort(verdict->findings + first, verdict->count - first, sizeof(struct finding), by_path);
+	if (verdict->count > first)
+		qsort(verdict->findings + first, verdict->count - first, sizeof(struct finding),
+		      by_path);
 	return 0;
 }
 
