@@ -8,7 +8,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lib import Site, run, tool  # noqa: E402  (the path comes first)
-from s3_bucket import any_bucket, any_gate, bucket, gate, servers  # noqa: E402, F401
+from s3_bucket import (any_bucket, any_gate, bucket, gate, servers,  # noqa: E402, F401
+                       servers_base)
 
 HERE = pathlib.Path(__file__).parent
 

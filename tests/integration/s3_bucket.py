@@ -18,16 +18,18 @@ class Bucket:
     """A bucket of the test's own, and a client that is not ours."""
 
     def __init__(self, kind, server, folder):
-        session = pytest.importorskip("awscli.botocore.session")
         self.kind, self.server, self.folder = kind, server, folder
         self.name = f"mediafs-{uuid.uuid4().hex[:16]}"
         self.keys = folder / "s3.keys"
         self.write_keys()
-        self.client = session.get_session().create_client(
-            "s3", endpoint_url=server, region_name="us-east-1",
-            aws_access_key_id=s3_servers.access_key(kind),
-            aws_secret_access_key=s3_servers.SECRET)
+        self.client = self.client_of(s3_servers.access_key(kind), s3_servers.SECRET)
         self.client.create_bucket(Bucket=self.name)
+
+    def client_of(self, access, secret):
+        session = pytest.importorskip("awscli.botocore.session")
+        return session.get_session().create_client(
+            "s3", endpoint_url=self.server, region_name="us-east-1", aws_access_key_id=access,
+            aws_secret_access_key=secret)
 
     @property
     def port(self):
@@ -69,10 +71,16 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory):
-    """Start a server when it is first asked for."""
+def servers_base(tmp_path_factory):
+    """The folder below which all workers of a run share servers."""
     base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def servers(servers_base):
+    """Start a server when it is first asked for."""
+    base = servers_base
     with contextlib.ExitStack() as stack:
         urls = {}
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import socket
@@ -151,6 +152,16 @@ rgw crypt require ssl = false
 rgw frontends = beast endpoint=127.0.0.1:{self.port}
 """)
 
+    @classmethod
+    def add_user(cls, folder, name):
+        """Keys of another user of the server that runs in @folder: he has nothing yet."""
+        keys = secrets.token_hex(10).upper(), secrets.token_hex(20)
+        run("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={name}",
+            f"--display-name={name}", f"--access-key={keys[0]}", f"--secret-key={keys[1]}",
+            env={**os.environ, "PATH": PATH, "CEPH_CONF": str(folder / "ceph.conf")},
+            timeout=3 * PATIENCE)
+        return keys
+
     def start(self):
         self.port, monitor_port = free_ports(2)
         self.configure(monitor_port)
@@ -273,13 +284,17 @@ def access_key(kind):
     return f"test:{ACCESS}" if kind == "swift" else ACCESS
 
 
+def folder_of(kind, base):
+    return base / f"s3-{kind}"
+
+
 @contextlib.contextmanager
 def shared(kind, base):
     """The URL of a server that is shared below @base; None: its packages are not there."""
     if any(not shutil.which(name, path=PATH) for name in KINDS[kind].NEEDS):
         yield None
         return
-    folder, users = base / f"s3-{kind}", base / f"s3-{kind}.users"
+    folder, users = folder_of(kind, base), base / f"s3-{kind}.users"
     with open(base / f"s3-{kind}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         count = int(users.read_text()) if users.exists() else 0
