@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fts.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,16 +7,15 @@
 
 #include "card/card.h"
 #include "cli/cli.h"
+#include "cli/source.h"
 #include "cli/target.h"
 #include "control/card_json.h"
 #include "util/units.h"
 
-/* More names than any card has: it is a whole disk. */
-#define ENTRIES_MAX 2000000
-
+/* What lies on the card, as the rules want it. Owned, and the paths. */
 struct names {
-	struct card_entry *list; /* owned, and the paths */
-	size_t count, room;
+	struct card_entry *list;
+	size_t count;
 };
 
 static void names_fini(struct names *names)
@@ -27,74 +25,45 @@ static void names_fini(struct names *names)
 	free(names->list);
 }
 
-static int add_name(struct names *names, const char *path, bool folder, uint64_t size)
+static int take_names(const struct source *source, struct names *names)
 {
-	char *copy;
-
-	if (names->count == ENTRIES_MAX)
-		return -E2BIG;
-	if (names->count == names->room) {
-		size_t room = names->room ? names->room * 2 : 1024;
-		void *grown = reallocarray(names->list, room, sizeof(*names->list));
-
-		if (!grown)
-			return -ENOMEM;
-		names->list = grown;
-		names->room = room;
-	}
-	if (asprintf(&copy, "%s%s", path, folder ? "/" : "") < 0)
+	names->list = calloc(source->count + 1, sizeof(*names->list));
+	if (!names->list)
 		return -ENOMEM;
-	names->list[names->count++] = (struct card_entry){ copy, folder ? 0 : size };
+	for (size_t i = 0; i < source->count; i++) {
+		const struct source_entry *entry = &source->entries[i];
+		bool folder = S_ISDIR(entry->mode);
+		char *path;
+
+		if (!folder && !S_ISREG(entry->mode))
+			continue;
+		if (asprintf(&path, "%s%s", entry->path, folder ? "/" : "") < 0)
+			return -ENOMEM;
+		names->list[names->count++] = (struct card_entry){ path, entry->size };
+	}
 	return 0;
 }
 
-/* 0, or the exit code: complained already. @strip: bytes of the card's own path. */
-static int take_entry(struct cli *cli, const FTSENT *entry, size_t strip, struct names *names)
+static int read_names(struct cli *cli, const char *top, const struct card_rules *rules,
+		      struct names *names)
 {
-	const char *path = entry->fts_path + strip;
-	int r = 0;
+	cleanup_with(source_close) struct source source = { .fd = -1 };
+	int r = source_open(top, rules, &source);
 
-	switch (entry->fts_info) {
-	case FTS_D:
-		if (entry->fts_level > 0)
-			r = add_name(names, path, true, 0);
-		break;
-	case FTS_F:
-		r = add_name(names, path, false, (uint64_t)entry->fts_statp->st_size);
-		break;
-	case FTS_DNR:
-	case FTS_ERR:
-	case FTS_NS:
-		/* A card that cannot be read whole must not look like one that is. */
-		return cli_fail_errno(cli, -entry->fts_errno, "cannot read %s", entry->fts_path);
-	default:
-		break;
-	}
 	if (r == -E2BIG)
 		return cli_fail(cli, MEDIAFS_EXIT_USAGE,
-				"%.*s holds more than %d names: name the folder of one card",
-				(int)strip, entry->fts_path, ENTRIES_MAX);
-	return r < 0 ? cli_fail_errno(cli, r, "cannot list the card") : 0;
-}
+				"%s holds too many names: name the folder of one card", top);
+	/* A card that cannot be read whole must not look like one that is. */
+	for (size_t i = 0; r == 0 && i < source.count; i++) {
+		const struct source_entry *entry = &source.entries[i];
 
-static int read_names(struct cli *cli, char *top, struct names *names)
-{
-	char *const tops[] = { top, NULL };
-	size_t strip = strlen(top) + (strcmp(top, "/") != 0);
-	FTSENT *entry;
-	FTS *walk;
-	int code = 0;
-
-	walk = fts_open(tops, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
-	if (!walk)
-		return cli_fail_errno(cli, -errno, "cannot read %s", top);
-	errno = 0;
-	while (code == 0 && (entry = fts_read(walk)))
-		code = take_entry(cli, entry, strip, names);
-	if (code == 0 && errno)
-		code = cli_fail_errno(cli, -errno, "cannot read %s", top);
-	(void)fts_close(walk); /* only read */
-	return code;
+		if (entry->error && entry->error != -EXDEV && !entry->litter)
+			return cli_fail_errno(cli, entry->error, "cannot read %s/%s", top,
+					      entry->path);
+	}
+	if (r == 0)
+		r = take_names(&source, names);
+	return r < 0 ? cli_fail_errno(cli, r, "cannot read %s", top) : 0;
 }
 
 static void print_clip(const struct card_clip *clip)
@@ -218,7 +187,7 @@ static int look(struct cli *cli, char *top)
 	int r;
 
 	if (code == 0)
-		code = read_names(cli, top, &names);
+		code = read_names(cli, top, rules, &names);
 	if (code)
 		return code;
 	r = card_look(rules, slash ? slash + 1 : top, names.list, names.count, &card);

@@ -41,6 +41,7 @@ static const struct {
 	{ "ls", NEEDS_CATALOG, request_ls },
 	{ "conflicts", NEEDS_CATALOG, request_conflicts },
 	{ "offloads", NEEDS_CATALOG, request_offloads },
+	{ "known", NEEDS_VOLUME | NEEDS_CATALOG, request_known },
 	{ "log", NEEDS_CATALOG, request_log },
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },

@@ -21,6 +21,7 @@
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
  *   conflicts                                 {"file":{...}} a file
  *   offloads     path, clips                  {"offload":{...}} a card; rule_errors
+ *   known        items                        {"known":{...}} an item, see request_known.c
  *   metrics                                   text
  */
 #include <sys/types.h>
@@ -93,6 +94,7 @@ int request_pending(struct request *request);
 int request_ls(struct request *request);
 int request_conflicts(struct request *request);
 int request_offloads(struct request *request);
+int request_known(struct request *request);
 int request_log(struct request *request);
 int request_log_verify(struct request *request);
 int request_residency(struct request *request);

@@ -19,7 +19,6 @@
 
 #define CONF_NAME "mediafs.conf"
 #define TIERS_MAX 16
-#define TIER_NAME_MAX 63
 #define URL_MAX 2048
 
 /* A key that the file or settings_set_text() gave. */
@@ -56,30 +55,6 @@ __attribute__((format(printf, 2, 3))) static int refuse(char **ret_message, cons
 
 /* Keys ------------------------------------------------------------------------------- */
 
-static bool is_tier(const char *key)
-{
-	return strncmp(key, "tier.", 5) == 0;
-}
-
-static bool tier_name_ok(const char *name, size_t length)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_-";
-
-	return length > 0 && length <= TIER_NAME_MAX && strspn(name, allowed) >= length;
-}
-
-/* "tier.NAME.url": the length of NAME, 0 when @key is not of this form. */
-static size_t tier_name_length(const char *key)
-{
-	const char *name = key + 5;
-	const char *dot = strchr(name, '.');
-
-	if (!dot || strcmp(dot, ".url") != 0 || !tier_name_ok(name, (size_t)(dot - name)))
-		return 0;
-	return (size_t)(dot - name);
-}
-
 static int check_url(const char *key, const char *url, char **ret_message)
 {
 	if (strlen(url) > URL_MAX)
@@ -88,6 +63,10 @@ static int check_url(const char *key, const char *url, char **ret_message)
 		return refuse(ret_message, "%s = %s: must be an absolute path or a URL", key, url);
 	return 0;
 }
+
+static const struct setting_row offsite_row = {
+	.id = -1, .type = TYPE_SWITCH, .max = 1, .allowed = "yes or no"
+};
 
 /* *ret_row is NULL for a tier. */
 static int check_value(const char *key, const char *value, const struct setting_row **ret_row,
@@ -98,15 +77,12 @@ static int check_value(const char *key, const char *value, const struct setting_
 
 	*ret_row = NULL;
 	*ret_value = 0;
-	if (is_tier(key)) {
-		if (!tier_name_length(key))
-			return -ENOENT;
+	if (key_is_url(key))
 		return check_url(key, value, ret_message);
-	}
-	row = setting_find(key);
+	row = key_tier_part(key) ? &offsite_row : setting_find(key);
 	if (!row)
 		return -ENOENT;
-	*ret_row = row;
+	*ret_row = row == &offsite_row ? NULL : row;
 	r = setting_value(row, value, ret_value);
 	if (r == -EINVAL)
 		return refuse(ret_message, "%s = %s: must be %s%s", key, value,
@@ -117,20 +93,17 @@ static int check_value(const char *key, const char *value, const struct setting_
 /* The section and the key in it that SECTION.KEY has in the file. Caller frees both. */
 static int split_key(const char *key, char **ret_section, char **ret_name)
 {
-	char *section, *name;
-	int r;
+	const char *part = key_tier_part(key);
+	size_t length = part ? (size_t)(part - key) - 1 : strcspn(key, ".");
+	char *section = strndup(key, length), *name = strdup(key + length + 1);
 
-	if (is_tier(key))
-		r = asprintf(&section, "tier %.*s", (int)tier_name_length(key), key + 5);
-	else
-		r = asprintf(&section, "%.*s", (int)strcspn(key, "."), key);
-	if (r < 0)
-		return -ENOMEM;
-	name = strdup(is_tier(key) ? "url" : key + strcspn(key, ".") + 1);
-	if (!name) {
+	if (!section || !name) {
 		free(section);
+		free(name);
 		return -ENOMEM;
 	}
+	if (part)
+		section[strlen("tier")] = ' ';
 	*ret_section = section;
 	*ret_name = name;
 	return 0;
@@ -179,7 +152,7 @@ static size_t count_tiers(const struct settings *settings)
 	size_t count = 0;
 
 	for (size_t i = 0; i < settings->entry_count; i++)
-		count += is_tier(settings->entries[i].key) && settings->entries[i].value;
+		count += key_is_url(settings->entries[i].key) && settings->entries[i].value;
 	return count;
 }
 
@@ -193,8 +166,23 @@ static void free_tiers(struct settings *settings)
 	settings->tier_count = 0;
 }
 
+/* As settings_tier.offsite; -ENOMEM. @url: the tier's key for that. */
+static int find_offsite(const struct settings *settings, const char *url, int *ret_offsite)
+{
+	cleanup_free char *key = key_of_tier(url, "offsite");
+	const struct entry *entry = key ? find_entry(settings, key) : NULL;
+	int64_t value = -1;
+
+	if (entry && entry->value)
+		(void)setting_value(&offsite_row, entry->value, &value); /* was checked */
+	*ret_offsite = (int)value;
+	return key ? 0 : -ENOMEM;
+}
+
 static int collect_tiers(struct settings *settings)
 {
+	int r = 0;
+
 	free_tiers(settings);
 	settings->tiers = calloc(settings->entry_count + 1, sizeof(*settings->tiers));
 	if (!settings->tiers)
@@ -203,13 +191,28 @@ static int collect_tiers(struct settings *settings)
 		const struct entry *entry = &settings->entries[i];
 		struct settings_tier *tier = &settings->tiers[settings->tier_count];
 
-		if (!is_tier(entry->key) || !entry->value)
+		if (!key_is_url(entry->key) || !entry->value)
 			continue;
 		settings->tier_count++;
-		tier->name = strndup(entry->key + 5, tier_name_length(entry->key));
+		tier->name = strndup(entry->key + 5, strcspn(entry->key + 5, "."));
 		tier->url = strdup(entry->value);
-		if (!tier->name || !tier->url)
-			return -ENOMEM;
+		r = tier->name && tier->url ? find_offsite(settings, entry->key, &tier->offsite)
+					    : -ENOMEM;
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+/* What is said of a tier that is not there would hold for the next one of that name. */
+static int check_tiers(const struct settings *settings, char **ret_message)
+{
+	for (size_t i = 0; i < settings->entry_count; i++) {
+		const char *key = settings->entries[i].key;
+		cleanup_free char *url = key_tier_part(key) ? key_of_tier(key, "url") : NULL;
+
+		if (url && !find_entry(settings, url))
+			return refuse(ret_message, "%s is given without %s", key, url);
 	}
 	return 0;
 }
@@ -322,9 +325,10 @@ int settings_parse(const char *text, size_t length, struct settings **ret_settin
 			settings->values[row->id] = value;
 	}
 	r = conf_scan(text, length, parse_item, &parser, ret_message);
-	if (r < 0)
-		return r;
-	r = collect_tiers(settings);
+	if (r == 0)
+		r = check_tiers(settings, ret_message);
+	if (r == 0)
+		r = collect_tiers(settings);
 	if (r < 0)
 		return r;
 	*ret_settings = take_ptr(settings);
@@ -483,14 +487,31 @@ static int check_set(const struct settings *settings, const char *key, const cha
 		return refuse(ret_message,
 			      "%s: a value has no quotes, control characters or spaces around it",
 			      key);
-	if (!*value && is_tier(key)) {
+	if (key_tier_part(key) && !key_is_url(key)) {
+		cleanup_free char *url = key_of_tier(key, "url");
+		const struct entry *tier = url ? find_entry(settings, url) : NULL;
+
+		if (!tier || !tier->value)
+			return url ? -ENOENT : -ENOMEM;
+	}
+	if (!*value && key_is_tier(key)) {
 		*ret_row = NULL;
 		return known ? 0 : -ENOENT;
 	}
-	if (is_tier(key) && !known && count_tiers(settings) >= TIERS_MAX)
+	if (key_is_url(key) && !known && count_tiers(settings) >= TIERS_MAX)
 		return refuse(ret_message, "%s: more than %d tiers", key, TIERS_MAX);
 	return check_value(key, !*value && row ? row->fallback : value, ret_row, ret_number,
 			   ret_message);
+}
+
+/* The tier with the URL @url is gone. */
+static int forget_offsite(struct settings *settings, const char *url)
+{
+	cleanup_free char *key = key_of_tier(url, "offsite");
+
+	if (!key)
+		return -ENOMEM;
+	return find_entry(settings, key) ? put_entry(settings, key, NULL, true) : 0;
 }
 
 int settings_set_text(struct settings *settings, const char *key, const char *value,
@@ -502,9 +523,10 @@ int settings_set_text(struct settings *settings, const char *key, const char *va
 
 	*ret_message = NULL;
 	r = check_set(settings, key, value, &row, &number, ret_message);
-	if (r < 0)
-		return r;
-	r = put_entry(settings, key, *value ? value : NULL, true);
+	if (r == 0)
+		r = put_entry(settings, key, *value ? value : NULL, true);
+	if (r == 0 && !*value && key_is_url(key))
+		r = forget_offsite(settings, key);
 	if (r < 0)
 		return r;
 	if (!row)

@@ -15,7 +15,7 @@
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [sync]     poll = 2s   flush = 1s
- *   [tier NAME] url = file:///mnt/nas
+ *   [tier NAME] url = file:///mnt/nas   offsite = yes|no
  *
  * Keys are SECTION.KEY: "transfer.limit", "rules.ignore", "rules.priority.notes",
  * "tier.NAME.url". settings_get() may run while another thread sets; everything else is
@@ -46,8 +46,9 @@ enum setting {
 };
 
 struct settings_tier {
-	char *name; /* owned */
-	char *url;  /* owned */
+	char *name;  /* owned */
+	char *url;   /* owned */
+	int offsite; /* 1 another place, 0 not, -1 not said: as its kind is */
 };
 
 struct settings;
@@ -68,8 +69,8 @@ int settings_get_text(const struct settings *settings, const char *key, char **r
 
 /*
  * Change a value in memory, checked. "" takes the key out: the default applies again, a tier
- * is gone. -ENOENT no such key, -EINVAL with a message. Makes what settings_rule() and
- * settings_tier() returned before invalid.
+ * is gone, with all that was said of it. -ENOENT no such key, -EINVAL with a message. Makes what
+ * settings_rule() and settings_tier() returned before invalid.
  */
 int settings_set_text(struct settings *settings, const char *key, const char *value,
 		      char **ret_message);

@@ -2,6 +2,7 @@
 #include "store/settings_table.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #define HOURS (3600 * NS_PER_SEC)
 #define DAYS (24 * HOURS)
 #define RATE_MAX (1ll << 50)
+#define TIER_NAME_MAX 63
 
 const struct setting_row setting_rows[] = {
 	{ SETTING_VERIFY, TYPE_CHOICE, "ingest.verify", "async", 0, 1, "async|close",
@@ -165,4 +167,41 @@ int setting_value(const struct setting_row *row, const char *text, int64_t *ret_
 		return -EINVAL;
 	*ret_value = value;
 	return 0;
+}
+
+bool key_is_tier(const char *key)
+{
+	return strncmp(key, "tier.", 5) == 0;
+}
+
+bool tier_name_ok(const char *name, size_t length)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_-";
+
+	return length > 0 && length <= TIER_NAME_MAX && strspn(name, allowed) >= length;
+}
+
+const char *key_tier_part(const char *key)
+{
+	const char *dot = key_is_tier(key) ? strchr(key + 5, '.') : NULL;
+
+	if (!dot || !tier_name_ok(key + 5, (size_t)(dot - key - 5)))
+		return NULL;
+	return strcmp(dot, ".url") == 0 || strcmp(dot, ".offsite") == 0 ? dot + 1 : NULL;
+}
+
+bool key_is_url(const char *key)
+{
+	const char *part = key_tier_part(key);
+
+	return part && strcmp(part, "url") == 0;
+}
+
+char *key_of_tier(const char *key, const char *part)
+{
+	int length = (int)(key_tier_part(key) - key);
+	char *other;
+
+	return asprintf(&other, "%.*s%s", length, key, part) < 0 ? NULL : other;
 }

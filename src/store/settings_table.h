@@ -2,6 +2,8 @@
 #pragma once
 
 /* The one table of settings.c's keys, and the checks of their values. Inside store/ only. */
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "store/settings.h"
@@ -36,3 +38,18 @@ const struct setting_row *setting_find(const char *key);
 
 /* The number that @text means for @row (0 for texts). -EINVAL: not what is allowed. */
 int setting_value(const struct setting_row *row, const char *text, int64_t *ret_value);
+
+/* Keys of tiers, which are in no table -------------------------------------------------- */
+
+/* Begins with "tier.". */
+bool key_is_tier(const char *key);
+
+/* Letters, digits, '-' and '_'; 1 to 63 of them, the @length bytes at @name. */
+bool tier_name_ok(const char *name, size_t length);
+
+/* What of a tier @key is about: "url" or "offsite", in @key; NULL when it is of no such form. */
+const char *key_tier_part(const char *key);
+bool key_is_url(const char *key);
+
+/* The key for @part of the tier that @key is about. Caller frees; NULL without memory. */
+char *key_of_tier(const char *key, const char *part);

@@ -28,6 +28,25 @@ struct catalog *volume_catalog(struct volume *volume)
 	return volume->catalog;
 }
 
+const struct transfer_tier *volume_tier(const struct volume *volume, size_t index)
+{
+	if (index >= transfer_tier_count(volume->transfer))
+		return NULL;
+	return transfer_tier(volume->transfer, index);
+}
+
+bool volume_tier_is_offsite(struct volume *volume, const struct tier *tier)
+{
+	scoped_lock(&volume->settings_lock);
+	for (size_t i = 0; i < settings_tier_count(volume->settings); i++) {
+		const struct settings_tier *said = settings_tier(volume->settings, i);
+
+		if (strcmp(said->name, tier->name) == 0 && said->offsite >= 0)
+			return said->offsite;
+	}
+	return !tier->backend->device;
+}
+
 int volume_barrier(struct volume *volume)
 {
 	return catalog_barrier(volume->catalog);

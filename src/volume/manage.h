@@ -29,6 +29,15 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status);
 struct store *volume_store(struct volume *volume);
 struct catalog *volume_catalog(struct volume *volume);
 
+/* The tiers of mediafs.conf as it was mounted, one after the other; borrowed. NULL past the end. */
+const struct transfer_tier *volume_tier(const struct volume *volume, size_t index);
+
+/*
+ * Does @tier count as another place? What mediafs.conf says (tier.NAME.offsite), else S3 does and
+ * a directory does not.
+ */
+bool volume_tier_is_offsite(struct volume *volume, const struct tier *tier);
+
 /* Change a setting in the running volume and in mediafs.conf. *ret_message as settings_set_text().
  */
 int volume_set_setting(struct volume *volume, const char *key, const char *value,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "catalog/known.h"
 #include "catalog_help.h"
 
 #define MIB (1ull << 20)
@@ -393,4 +394,59 @@ TEST(a_tier_is_found_by_name_and_url_and_not_made)
 	check_int(catalog_find_tier(catalog, "nas", "file:///nas", &found), 1);
 	check_int(found, tier);
 	check_int(catalog_find_tier(catalog, "nas", "file:///other", &found), 0);
+}
+
+TEST(the_files_that_have_a_content_are_found_by_it)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct known_file *files = NULL, file = { 0 };
+	uint64_t content;
+	size_t count;
+
+	put_folder(catalog, 1, "day1", 5);
+	put_file(catalog, 5, "a.mov", 10, 0);
+	put_file(catalog, 1, "b.mov", 11, 0);
+	put_file(catalog, 1, "other.mov", 12, 0);
+	content = verify_file(catalog, 10, 1, 5 * MIB, 1);
+	check_int(verify_file(catalog, 11, 1, 5 * MIB, 1), content);
+	check(verify_file(catalog, 12, 1, 5 * MIB, 2) != content);
+
+	check_int(catalog_get_files(catalog, content, 8, &files, &count), 0);
+	check_int(count, 2);
+	check_str(files[0].path, "day1/a.mov");
+	check_int(files[0].node.id, 10);
+	check_int(files[0].node.state, FILE_VERIFIED);
+	check(files[0].checked_ns > 0);
+	check_str(files[1].path, "b.mov");
+	known_files_free(files, count);
+	check_int(catalog_get_files(catalog, content, 1, &files, &count), 0);
+	check_int(count, 1);
+	known_files_free(files, count);
+
+	check_int(catalog_get_file(catalog, "day1/a.mov", &file), 1);
+	check_int(file.node.content, content);
+	check(file.checked_ns > 0);
+	free(file.path);
+	check_int(catalog_get_file(catalog, "day1", &file), 0);
+	check_int(catalog_get_file(catalog, "day1/none", &file), 0);
+
+	check_int(catalog_has_size(catalog, 5 * MIB), 1);
+	check_int(catalog_has_size(catalog, 5 * MIB + 1), 0);
+	check_int(catalog_has_size(catalog, UINT64_MAX), 0);
+
+	/* Damaged is still a file that should have it; removed and written anew are not. */
+	check_int(catalog_set_damaged(catalog, 10, 1, -EBADMSG, STEP_WAIT), 0);
+	check_int(catalog_begin_generation(catalog, 11, 2), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_get_files(catalog, content, 8, &files, &count), 0);
+	check_int(count, 1);
+	check_int(files[0].node.state, FILE_DAMAGED);
+	known_files_free(files, count);
+	check_int(catalog_remove_name(catalog, 5, "a.mov"), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_get_files(catalog, content, 8, &files, &count), 0);
+	check_int(count, 0);
+	known_files_free(files, count);
+	check_int(catalog_has_size(catalog, 5 * MIB), 1);
 }

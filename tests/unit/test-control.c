@@ -24,6 +24,7 @@
 struct volume {
 	struct store *store;
 	struct catalog *catalog;
+	struct transfer_tier tiers[2];
 	_Atomic int residency_calls;
 	_Atomic bool residency_endless; /* until its asker or the server stops it */
 	struct mutex lock;              /* guards limit */
@@ -39,6 +40,18 @@ struct store *volume_store(struct volume *volume)
 struct catalog *volume_catalog(struct volume *volume)
 {
 	return volume->catalog;
+}
+
+const struct transfer_tier *volume_tier(const struct volume *volume, size_t index)
+{
+	return index < ARRAY_SIZE(volume->tiers) && volume->tiers[index].id ? &volume->tiers[index]
+									    : NULL;
+}
+
+bool volume_tier_is_offsite(struct volume *volume, const struct tier *tier)
+{
+	(void)volume;
+	return strcmp(tier->name, "cloud") == 0;
 }
 
 int volume_barrier(struct volume *volume)
@@ -438,5 +451,122 @@ TEST(changes_of_settings_are_events_and_the_log_gives_them)
 			      &final),
 		  0);
 	check_int(json_int_or(final, "next", -1), 1);
+	teardown(&fixture);
+}
+
+static int keep_line(void *arg, const json_t *line)
+{
+	return json_array_append(arg, json_object_get(line, "known")) < 0 ? -ENOMEM : 0;
+}
+
+/* The answers for @items (reference taken). */
+static json_t *ask_known(const char *store, json_t *items, int expected)
+{
+	cleanup_with(client_close_slot) struct client *client = NULL;
+	cleanup_json json_t *final = NULL;
+	json_t *lines = json_array();
+
+	check_int(client_open(store, &client), 0);
+	check_int(client_call(client, json_pack("{s:s,s:o}", "request", "known", "items", items),
+			      10000, keep_line, lines, &final),
+		  0);
+	check_int(json_int_or(final, "code", -1), expected);
+	return lines;
+}
+
+/* A verified file of 3 bytes with a copy in each of two tiers, of which one is configured. */
+static void put_known(struct fixture *fixture, struct tier *tier)
+{
+	struct catalog *catalog = fixture->volume.catalog;
+	struct node_row row = { .id = 10,
+				.mode = S_IFREG | 0644,
+				.size = 3,
+				.generation = 1,
+				.state = FILE_RECEIVING };
+	struct blockmap map = { 0 };
+	struct copy_row copy = { .key = (char *)"a.mov", .confirmed_ns = 5, .checked_ns = 6 };
+	uint32_t id, other;
+
+	digest_of("abc", 3, &copy.digest);
+	check_int(blockmap_init(&map, 3), 0);
+	map.hash[0] = block_hash("abc", 3);
+	check_int(catalog_put_node(catalog, &row), 0);
+	check_int(catalog_put_name(catalog, CATALOG_ROOT, "a.mov", 10), 0);
+	check_int(catalog_set_received(catalog, 10, 1, 1, 1, &map, &copy.digest, 0), 0);
+	check_int(catalog_set_verified(catalog, 10, 1, &copy.digest, &map, STEP_WAIT), 0);
+	check_int(catalog_put_tier(catalog, tier->name, "s3://x", &id), 0);
+	check_int(catalog_put_tier(catalog, "old", "/old", &other), 0);
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+	copy.content = row.content;
+	copy.tier = id;
+	check_int(catalog_put_copy(catalog, &copy, STEP_WAIT), 0);
+	copy.tier = other;
+	check_int(catalog_put_copy(catalog, &copy, STEP_WAIT), 0);
+	fixture->volume.tiers[0] = (struct transfer_tier){ id, tier };
+	blockmap_fini(&map);
+}
+
+TEST(what_is_known_of_bytes_is_told)
+{
+	static const struct tier_backend backend = { .scheme = "s3" };
+	struct tier tier = { .backend = &backend, .name = (char *)"cloud" };
+	cleanup_json json_t *lines = NULL;
+	struct fixture fixture;
+	char hex[DIGEST_HEX_SIZE];
+	struct digest digest;
+	const json_t *file, *copies, *line;
+
+	setup(&fixture);
+	put_known(&fixture, &tier);
+	digest_of("abc", 3, &digest);
+	digest_hex(&digest, hex);
+	lines = ask_known(fixture.path,
+			  json_pack("[{s:i,s:s},{s:i},{s:i,s:s},{s:s},{s:s}]", "size", 3, "digest",
+				    hex, "size", 4, "size", 4, "digest", hex, "path", "a.mov",
+				    "path", "b.mov"),
+			  0);
+	check_int(json_array_size(lines), 5);
+	line = json_array_get(lines, 0);
+	check(json_is_true(json_object_get(line, "size_known")));
+	check_str(json_string_or(line, "digest", ""), hex);
+	file = json_array_get(json_object_get(line, "files"), 0);
+	check_str(json_string_or(file, "path", ""), "a.mov");
+	check_str(json_string_or(file, "state", ""), "verified");
+	check(json_is_true(json_object_get(file, "verified")));
+	check(json_is_false(json_object_get(file, "damaged")));
+	check(json_int_or(file, "verified_ns", 0) > 0);
+	copies = json_object_get(line, "copies");
+	check_int(json_array_size(copies), 2);
+	check_str(json_string_or(json_array_get(copies, 0), "tier", ""), "cloud");
+	check_str(json_string_or(json_array_get(copies, 0), "kind", ""), "s3");
+	check(json_is_true(json_object_get(json_array_get(copies, 0), "offsite")));
+	check_int(json_int_or(json_array_get(copies, 0), "checked_ns", 0), 6);
+	check(json_is_null(json_object_get(json_array_get(copies, 1), "kind")));
+	check(json_is_false(json_object_get(json_array_get(lines, 1), "size_known")));
+	check(json_is_null(json_object_get(json_array_get(lines, 2), "digest")));
+	check_int(json_array_size(json_object_get(json_array_get(lines, 2), "files")), 0);
+	check_str(json_string_or(json_array_get(lines, 3), "digest", ""), hex);
+	check_int(json_array_size(json_object_get(json_array_get(lines, 4), "files")), 0);
+	teardown(&fixture);
+}
+
+TEST(a_wrong_question_about_bytes_is_refused)
+{
+	json_t *many = json_array();
+	struct fixture fixture;
+
+	setup(&fixture);
+	for (size_t i = 0; i < 257; i++)
+		check_int(json_array_append_new(many, json_pack("{s:i}", "size", 1)), 0);
+	json_decref(ask_known(fixture.path, many, MEDIAFS_EXIT_CONFIG));
+	json_decref(ask_known(fixture.path, json_string("x"), MEDIAFS_EXIT_CONFIG));
+	json_decref(ask_known(fixture.path, json_pack("[i]", 1), MEDIAFS_EXIT_CONFIG));
+	json_decref(ask_known(fixture.path, json_pack("[{s:i}]", "size", -1), MEDIAFS_EXIT_CONFIG));
+	json_decref(ask_known(fixture.path, json_pack("[{s:i,s:s}]", "size", 1, "digest", "xy"),
+			      MEDIAFS_EXIT_CONFIG));
+	json_decref(ask_known(fixture.path, json_pack("[{s:i,s:i}]", "size", 1, "digest", 1),
+			      MEDIAFS_EXIT_CONFIG));
+	json_decref(
+		ask_known(fixture.path, json_pack("[{s:s}]", "path", "../x"), MEDIAFS_EXIT_CONFIG));
 	teardown(&fixture);
 }

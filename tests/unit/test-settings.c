@@ -163,6 +163,9 @@ TEST(what_cannot_be_meant_is_refused_with_its_line)
 		  "line 2: sync.poll = 0: must be a duration from 100ms to 1h" },
 		{ "[tier a.b]\n", "line 1: no such section [tier a.b] (a tier's name has letters, "
 				  "digits, - and _)" },
+		{ "[tier a]\noffsite = yes\n", "tier.a.offsite is given without tier.a.url" },
+		{ "[tier a]\nurl = /x\noffsite = far\n",
+		  "line 3: tier.a.offsite = far: must be yes or no" },
 		{ "[tier a]\nurl = nas\n",
 		  "line 2: tier.a.url = nas: must be an absolute path or a URL" },
 		{ "[tier a]\nurl = \n",
@@ -229,6 +232,36 @@ TEST(set_checks_and_takes_effect)
 	check_int(settings_get(settings, SETTING_PAUSE), 1);
 	set(settings, "transfer.pause", "no");
 	check_int(settings_get(settings, SETTING_PAUSE), 0);
+}
+
+TEST(a_tier_says_whether_it_is_another_place)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_with(settings_free_slot) struct settings *settings = load(dir);
+	cleanup_with(settings_free_slot) struct settings *again = NULL;
+	cleanup_free char *message = NULL;
+
+	check_int(settings_set_text(settings, "tier.nas.offsite", "yes", &message), -ENOENT);
+	set(settings, "tier.nas.url", "/mnt/nas");
+	set(settings, "tier.cloud.url", "s3://bucket");
+	check_int(settings_tier(settings, 0)->offsite, -1);
+	set(settings, "tier.nas.offsite", "yes");
+	set(settings, "tier.cloud.offsite", "no");
+	check_int(settings_set_text(settings, "tier.nas.offsite", "far", &message), -EINVAL);
+	check_str(message, "tier.nas.offsite = far: must be yes or no");
+	check_int(settings_tier(settings, 0)->offsite, 1);
+	check_int(settings_tier(settings, 1)->offsite, 0);
+	check_int(settings_tier_count(settings), 2);
+	check_int(settings_save(settings, dir->path), 0);
+	again = load(dir);
+	check_int(settings_tier(again, 0)->offsite, 1);
+	check_text(again, "tier.cloud.offsite", "no");
+
+	/* The next tier of that name is another one. */
+	set(again, "tier.nas.url", "");
+	set(again, "tier.nas.url", "/mnt/other");
+	check_int(settings_tier(again, 0)->offsite, -1);
+	check_int(settings_save(again, dir->path), 0);
 }
 
 TEST(a_file_that_is_missing_gives_defaults_a_missing_store_does_not)
