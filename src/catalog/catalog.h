@@ -24,7 +24,7 @@
 
 #include "hash/digest.h"
 
-#define CATALOG_SCHEMA_VERSION 1
+#define CATALOG_SCHEMA_VERSION 2
 
 struct catalog;
 

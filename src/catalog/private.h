@@ -259,7 +259,8 @@ void readers_init(struct catalog *catalog);
 void readers_fini(struct catalog *catalog);
 
 /* schema.c: create or migrate inside one transaction of @db; -EPROTONOSUPPORT, -EUCLEAN. */
-extern const char schema_sync[]; /* schema_sync.c */
+extern const char schema_sync[];     /* schema_sync.c */
+extern const char schema_offloads[]; /* offloads.c */
 int schema_prepare(struct db *db, enum catalog_flags flags);
 
 /* events.c, around each transaction of the writer. */
@@ -269,6 +270,9 @@ int events_commit(struct db *db);
 /* meta.c: inside a transaction of the writer (or before it runs). */
 int db_set_meta(struct db *db, const char *key, const char *value);
 int db_get_meta(struct db *db, const char *key, char **ret_value);
+
+/* offloads.c: in the folders of @id a file was verified. Inside a transaction of the writer. */
+int db_note_unsettled(struct db *db, uint64_t id, int64_t noted_ns);
 
 /* Nodes ------------------------------------------------------------------------------- */
 

@@ -172,8 +172,8 @@ static int use_wal(struct db *db)
 static int create(struct db *db)
 {
 	static const char *const texts[] = {
-		"BEGIN IMMEDIATE", schema_nodes, schema_contents, schema_events,
-		schema_sync,       schema_first, "COMMIT",
+		"BEGIN IMMEDIATE", schema_nodes,    schema_contents, schema_events,
+		schema_sync,       schema_offloads, schema_first,    "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -184,6 +184,23 @@ static int create(struct db *db)
 		return r;
 	}
 	return sync_parent(AT_FDCWD, db->catalog->path);
+}
+
+/* From version 1 on, one step after the other. */
+static int migrate(struct db *db, int64_t version)
+{
+	int r;
+
+	if (version == CATALOG_SCHEMA_VERSION)
+		return 0;
+	r = db_exec(db, "BEGIN IMMEDIATE");
+	if (r == 0)
+		r = db_exec(db, schema_offloads);
+	if (r == 0)
+		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
+	if (r < 0)
+		(void)sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
+	return r;
 }
 
 int schema_prepare(struct db *db, enum catalog_flags flags)
@@ -206,6 +223,8 @@ int schema_prepare(struct db *db, enum catalog_flags flags)
 		return -EUCLEAN;
 	if (version > CATALOG_SCHEMA_VERSION)
 		return -EPROTONOSUPPORT;
-	/* Version 1 is the first: older ones would be brought forward here. */
-	return flags & CATALOG_READ_ONLY ? 0 : use_wal(db);
+	if (flags & CATALOG_READ_ONLY)
+		return 0; /* who only reads needs none of what newer ones have */
+	r = use_wal(db);
+	return r < 0 ? r : migrate(db, version);
 }

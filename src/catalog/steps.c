@@ -234,6 +234,8 @@ static int apply_verified(struct db *db, struct step *step)
 	r = query_run(&query);
 	if (r == 0)
 		r = run_with_id(db, &sql_forget_received, life->id);
+	if (r == 0)
+		r = db_note_unsettled(db, life->id, step->time_ns);
 	return r < 0 ? r : note_node(db, life->id);
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "manifest/generation.h"
+#include "manifest/news.h"
 #include "manifest/rename.h"
 #include "manifest/xml.h"
 #include "util/cleanup.h"
@@ -29,6 +30,7 @@ struct creation {
 	struct tree tree;
 	struct generation generation; /* what all manifests of this run share */
 	unsigned formats;
+	bool asc, legacy; /* that there is something to write for */
 	int lock_fd;
 };
 
@@ -229,7 +231,7 @@ static int write_legacy(struct creation *creation)
 {
 	cleanup_with(list_fini) struct list list = { .kind = LIST_LEGACY,
 						     .created_ns = creation->generation.now_ns,
-						     .creator = creation->options->creator };
+						     .creator = creation->generation.creator };
 	cleanup_free char *bytes = NULL;
 	cleanup_free char *name = NULL;
 	char date[DATE_SIZE];
@@ -247,11 +249,13 @@ static int write_legacy(struct creation *creation)
 	if (r == 0 && fstatat(creation->tree.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		r = -EEXIST;
 	if (r == 0)
-		r = write_file(creation->tree.fd, name, bytes, length, 0666);
+		r = creation->generation.files.write(creation->generation.files.arg, name, bytes,
+						     length);
 	if (r == 0)
 		r = verdict_wrote(creation->verdict, "", name);
-	if (r < 0 || !creation->options->asc)
+	if (r < 0 || !creation->asc)
 		return r;
+	creation->tree.known = NULL; /* this one is not known yet */
 	if (fstatat(creation->tree.fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	node = tree_add_file(&creation->tree, name, &st);
@@ -263,6 +267,26 @@ static int write_legacy(struct creation *creation)
 }
 
 /* The whole ------------------------------------------------------------------------------ */
+
+/* Who makes them unasked writes nothing that is written already. */
+static int find_news(struct creation *creation)
+{
+	const struct manifest_create *options = creation->options;
+	int r;
+
+	if (!options->unasked)
+		return 0;
+	if (creation->legacy) {
+		r = news_for_list(&creation->tree);
+		if (r < 0)
+			return r;
+		creation->legacy = r > 0;
+	}
+	/* The new list is a file that the history is to tell of. */
+	if (creation->asc && !creation->legacy)
+		creation->asc = news_for_history(&creation->tree, options->unasked);
+	return 0;
+}
 
 /* Reads and judges; verdict->class tells whether anything may be written. */
 static int prepare(struct creation *creation)
@@ -289,7 +313,10 @@ static int prepare(struct creation *creation)
 		return 0;
 	r = rename_find(&creation->tree);
 	if (r == 0)
-		r = judge_files(creation);
+		r = find_news(creation);
+	if (r < 0 || (!creation->asc && !creation->legacy))
+		return r;
+	r = judge_files(creation);
 	return r < 0 ? r : verdict_odd(verdict, &creation->tree);
 }
 
@@ -327,7 +354,10 @@ int manifest_create(const struct manifest_create *create, const struct manifest_
 		.tree = { .fd = -1 },
 		.generation = { .now_ns = realtime_ns(),
 				.process = create->process,
-				.creator = create->creator },
+				.creator = create->creator,
+				.unasked = create->unasked },
+		.asc = create->asc,
+		.legacy = create->legacy,
 		.formats = create->formats,
 		.lock_fd = -1,
 	};
@@ -342,6 +372,12 @@ int manifest_create(const struct manifest_create *create, const struct manifest_
 		r = load(&creation);
 	if (r < 0 || ret_verdict->class != CLASS_OK)
 		return r;
+	creation.tree.known = create->known;
+	creation.tree.arg = create->arg;
+	creation.generation.files =
+		create->files.write ? create->files : manifest_files_of(&creation.tree.fd);
+	if (create->unasked)
+		creation.generation.creator.comment = create->unasked;
 	r = prepare(&creation);
 	if (r < 0 || ret_verdict->class != CLASS_OK)
 		return r;
@@ -350,11 +386,11 @@ int manifest_create(const struct manifest_create *create, const struct manifest_
 		ret_verdict->why = strdup("there is nothing in it that a manifest could tell of");
 		return ret_verdict->why ? 0 : -ENOMEM;
 	}
-	if (create->legacy)
+	if (creation.legacy)
 		r = write_legacy(&creation);
-	if (r == 0 && create->asc)
+	if (r == 0 && creation.asc)
 		r = tree_hash_folders(&creation.tree, creation.formats);
-	if (r == 0 && create->asc)
+	if (r == 0 && creation.asc)
 		r = generation_write(&creation.generation, &creation.tree, ret_verdict);
 	ret_verdict->class = verdict_judge(ret_verdict);
 	return r;

@@ -130,7 +130,10 @@ static int write_collection(const char *path, const char *to, const struct list 
 		return -EEXIST;
 	r = load_collection(fd, &chain, verdict);
 	if (r == 0 && verdict->class == CLASS_OK) {
-		r = generation_add(fd, COLLECTION_NAME, &chain, name, list, c4);
+		const struct manifest_files files = manifest_files_of(&fd);
+		const struct generation_place there = { &files, "", COLLECTION_NAME };
+
+		r = generation_add(&there, &chain, name, list, c4);
 		if (r == 0)
 			r = sync_parent(AT_FDCWD, place);
 		if (r == 0)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "manifest/ignore.h"
+#include "manifest/xml.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -127,7 +128,15 @@ static int fill_list(const struct generation *generation, const struct tree *tre
 
 /* Onto the disk ------------------------------------------------------------------------- */
 
-int generation_add(int fd, const char *chain_name, struct chain *chain, const char *name,
+static int put(const struct generation_place *place, const char *name, const void *bytes,
+	       size_t length)
+{
+	cleanup_free char *path = path_join(place->folder, name);
+
+	return path ? place->files->write(place->files->arg, path, bytes, length) : -ENOMEM;
+}
+
+int generation_add(const struct generation_place *place, struct chain *chain, const char *name,
 		   const struct list *list, uint8_t *ret_c4)
 {
 	cleanup_free char *bytes = NULL;
@@ -140,57 +149,103 @@ int generation_add(int fd, const char *chain_name, struct chain *chain, const ch
 	if (r == 0)
 		r = chain_add(chain, name, ret_c4);
 	if (r == 0)
-		r = write_file(fd, name, bytes, length, 0666);
+		r = put(place, name, bytes, length);
 	if (r == 0)
 		r = chain_write(chain, &table, &length);
-	return r < 0 ? r : write_file(fd, chain_name, table, length, 0666);
+	return r < 0 ? r : put(place, place->chain_name, table, length);
+}
+
+/* A folder of the tree, to be looked at and changed. */
+struct spot {
+	const struct manifest_files *files;
+	int root; /* borrowed: the tree */
+	const char *folder;
+};
+
+static int remove_name(const struct spot *spot, const char *name)
+{
+	cleanup_free char *path = path_join(spot->folder, name);
+
+	return path ? spot->files->remove(spot->files->arg, path) : -ENOMEM;
 }
 
 /* What a run left that was killed: temporary files here, never anything with a name. */
-static int remove_leftovers(int folder_fd, const char *prefix)
+static int remove_leftovers(const struct spot *spot, const char *prefix)
 {
 	cleanup_closedir DIR *dir = NULL;
-	int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY);
 
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir)
-		return -errno;
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (!dir) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
 	for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
-		cleanup_close int inside = -1;
+		cleanup_free char *inside = NULL;
 
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
 			continue;
-		if (unlinkat(folder_fd, entry->d_name, 0) == 0)
+		if (remove_name(spot, entry->d_name) == 0 || strcmp(prefix, HALF_MADE) != 0)
 			continue;
-		inside = openat(folder_fd, entry->d_name,
-				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (inside >= 0 && strcmp(prefix, HALF_MADE) == 0)
-			(void)remove_leftovers(inside, ""); /* what stays shows: rmdir fails */
-		(void)unlinkat(folder_fd, entry->d_name, AT_REMOVEDIR);
+		inside = path_join(spot->folder, entry->d_name);
+		if (!inside)
+			return -ENOMEM;
+		/* What stays shows: the folder cannot be removed. */
+		(void)remove_leftovers(&(struct spot){ spot->files, spot->root, inside }, "");
+		(void)remove_name(spot, entry->d_name);
 	}
 	return 0;
 }
 
 /* Give @name another one that is free, so that nobody takes it for a manifest. */
-static int rename_aside(int fd, const char *name, char **ret_aside)
+static int rename_aside(const struct spot *spot, const char *name, char **ret_aside)
 {
-	for (unsigned i = 0; i < 1000; i++) {
-		if (asprintf(ret_aside, i ? "%s.unlisted-%u" : "%s.unlisted", name, i) < 0) {
-			*ret_aside = NULL;
+	cleanup_free char *path = path_join(spot->folder, name);
+
+	for (unsigned i = 0; path && i < 1000; i++) {
+		cleanup_free char *aside = NULL;
+		cleanup_free char *new_path = NULL;
+		int r;
+
+		if (asprintf(&aside, i ? "%s.unlisted-%u" : "%s.unlisted", name, i) < 0) {
+			aside = NULL;
 			return -ENOMEM;
 		}
-		if (renameat2(fd, name, fd, *ret_aside, RENAME_NOREPLACE) == 0)
-			return 0;
-		free(*ret_aside);
-		*ret_aside = NULL;
-		if (errno != EEXIST)
-			return -errno;
+		new_path = path_join(spot->folder, aside);
+		r = new_path ? spot->files->rename(spot->files->arg, path, new_path) : -ENOMEM;
+		if (r == 0)
+			*ret_aside = take_ptr(aside);
+		if (r != -EEXIST)
+			return r;
 	}
-	return -EEXIST;
+	return path ? -EEXIST : -ENOMEM;
+}
+
+/* 1: the manifest says by its comment that it is one of those made unasked. */
+static int says(const struct spot *spot, const char *name, const char *comment)
+{
+	cleanup_with(list_fini) struct list list = { 0 };
+	cleanup_free char *bytes = NULL;
+	cleanup_close int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY);
+	unsigned long line;
+	const char *why;
+	size_t length;
+	int r = fd < 0 ? fd : read_file(fd, name, XML_DOCUMENT_MAX, &bytes, &length);
+
+	if (r < 0)
+		return r;
+	r = list_read(bytes, length, &list, &why, &line);
+	if (r < 0)
+		return r == -EPROTO ? 0 : r;
+	return list.comment && strcmp(list.comment, comment) == 0;
 }
 
 /* A manifest of this number that no chain names, of a run that was killed: out of the way. */
-static int set_aside(int fd, const struct history *history, struct verdict *verdict)
+static int set_aside(const struct spot *spot, const struct history *history, const char *unasked,
+		     struct verdict *verdict)
 {
 	int r = 0;
 
@@ -200,7 +255,13 @@ static int set_aside(int fd, const struct history *history, struct verdict *verd
 
 		if (strtoull(name, NULL, 10) != history->chain.count + 1)
 			continue;
-		r = rename_aside(fd, name, &aside);
+		r = unasked ? says(spot, name, unasked) : 0;
+		if (r > 0) {
+			r = remove_name(spot, name);
+			continue;
+		}
+		if (r == 0)
+			r = rename_aside(spot, name, &aside);
 		if (r == 0)
 			r = verdict_add(verdict, FINDING_NOTE, name,
 					"no chain names it (a run was interrupted): now called %s",
@@ -209,44 +270,47 @@ static int set_aside(int fd, const struct history *history, struct verdict *verd
 	return r;
 }
 
-static int continue_history(int scope_fd, struct history *history, const struct list *list,
-			    struct next *next, struct verdict *verdict)
+static int continue_history(const struct spot *scope, const char *unasked, struct history *history,
+			    const struct list *list, struct next *next, struct verdict *verdict)
 {
-	cleanup_close int fd =
-		openat(scope_fd, HISTORY_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int r = fd < 0 ? -errno : set_aside(fd, history, verdict);
+	cleanup_free char *folder = path_join(scope->folder, HISTORY_FOLDER);
+	struct spot spot = { scope->files, scope->root, folder };
+	struct generation_place place = { scope->files, folder, CHAIN_NAME };
+	int r = folder ? set_aside(&spot, history, unasked, verdict) : -ENOMEM;
 
 	if (r == 0)
-		r = remove_leftovers(fd, ".tmp-");
-	return r < 0 ? r
-		     : generation_add(fd, CHAIN_NAME, &history->chain, next->name, list, next->c4);
+		r = remove_leftovers(&spot, ".tmp-");
+	return r < 0 ? r : generation_add(&place, &history->chain, next->name, list, next->c4);
 }
 
 /* Made beside, then given its name: a history without chain would be taken for a broken one. */
-static int begin_history(int scope_fd, struct history *history, const struct list *list,
+static int begin_history(const struct spot *scope, struct history *history, const struct list *list,
 			 struct next *next)
 {
+	const struct manifest_files *files = scope->files;
 	char name[sizeof(HALF_MADE) + 36], uuid[37];
-	cleanup_close int fd = -1;
-	int r = remove_leftovers(scope_fd, HALF_MADE);
+	cleanup_free char *half = NULL;
+	cleanup_free char *folder = path_join(scope->folder, HISTORY_FOLDER);
+	struct generation_place place = { files, NULL, CHAIN_NAME };
+	int r = remove_leftovers(scope, HALF_MADE);
 
 	if (r == 0)
 		r = uuid_make(uuid);
 	if (r < 0)
 		return r;
 	(void)snprintf(name, sizeof(name), HALF_MADE "%s", uuid);
-	if (mkdirat(scope_fd, name, 0777) < 0)
-		return -errno;
-	fd = openat(scope_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	r = fd < 0 ? -errno
-		   : generation_add(fd, CHAIN_NAME, &history->chain, next->name, list, next->c4);
-	if (r == 0 && renameat2(scope_fd, name, scope_fd, HISTORY_FOLDER, RENAME_NOREPLACE) < 0)
-		r = -errno;
-	if (r < 0) {
-		(void)remove_leftovers(scope_fd, HALF_MADE); /* the first error says more */
+	place.folder = half = path_join(scope->folder, name);
+	if (!half || !folder)
+		return -ENOMEM;
+	r = files->make_folder(files->arg, half);
+	if (r < 0)
 		return r;
-	}
-	return fsync(scope_fd) < 0 ? -errno : 0;
+	r = generation_add(&place, &history->chain, next->name, list, next->c4);
+	if (r == 0)
+		r = files->rename(files->arg, half, folder);
+	if (r < 0)
+		(void)remove_leftovers(scope, HALF_MADE); /* the first error says more */
+	return r;
 }
 
 int generation_name_length(const char *name)
@@ -284,13 +348,12 @@ static int write_one(const struct generation *generation, struct tree *tree, siz
 						     .process = generation->process,
 						     .created_ns = generation->now_ns,
 						     .creator = generation->creator };
-	cleanup_close int scope_fd = openat(tree->fd, *history->scope ? history->scope : ".",
-					    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const struct spot scope = { &generation->files, tree->fd, history->scope };
 	cleanup_free char *folder = tree_path(history, HISTORY_FOLDER);
 	int r = fill_list(generation, tree, history, next, &list);
 
-	if (r < 0 || scope_fd < 0 || !folder)
-		return r < 0 ? r : scope_fd < 0 ? -errno : -ENOMEM;
+	if (r < 0 || !folder)
+		return r < 0 ? r : -ENOMEM;
 	/* The document would be valid, but say nothing. */
 	if (list.record_count == 0 && list.reference_count == 0)
 		return 0;
@@ -298,9 +361,10 @@ static int write_one(const struct generation *generation, struct tree *tree, siz
 	if (!next[i].name)
 		return -ENOMEM;
 	if (history->chain.count == 0)
-		r = begin_history(scope_fd, history, &list, &next[i]);
+		r = begin_history(&scope, history, &list, &next[i]);
 	else
-		r = continue_history(scope_fd, history, &list, &next[i], verdict);
+		r = continue_history(&scope, generation->unasked, history, &list, &next[i],
+				     verdict);
 	return r < 0 ? r : verdict_wrote(verdict, folder, next[i].name);
 }
 

@@ -6,6 +6,7 @@
  * onto the disk. A manifest comes before the chain that names it; a new history appears as a
  * whole. So a crash leaves what was valid before, and at most something that no chain names.
  */
+#include "manifest/files.h"
 #include "manifest/verdict.h"
 
 struct generation {
@@ -14,6 +15,8 @@ struct generation {
 	enum list_process process;
 	struct list_creator creator; /* borrowed strings */
 	unsigned formats;            /* of folders */
+	struct manifest_files files; /* how it gets onto the disk */
+	const char *unasked;         /* as of manifest_create() */
 };
 
 /* What the folder @path is called. Caller frees; NULL without memory, or when it is gone. */
@@ -29,6 +32,12 @@ int generation_name_length(const char *name);
 int generation_write(const struct generation *generation, struct tree *tree,
 		     struct verdict *verdict);
 
-/* Write @list and its name into a chain or collection @chain_name in the folder @fd. */
-int generation_add(int fd, const char *chain_name, struct chain *chain, const char *name,
+/* Where a list goes: @folder of @files, into the chain or collection called @chain_name there. */
+struct generation_place {
+	const struct manifest_files *files;
+	const char *folder, *chain_name;
+};
+
+/* Write @list as the file @name, and its name into the chain. */
+int generation_add(const struct generation_place *place, struct chain *chain, const char *name,
 		   const struct list *list, uint8_t *ret_c4);

@@ -46,6 +46,7 @@ void list_fini(struct list *list)
 	free(list->records);
 	free(list->ignore);
 	free(list->references);
+	free(list->comment);
 	*list = (struct list){ 0 };
 }
 

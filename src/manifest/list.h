@@ -60,6 +60,7 @@ struct list {
 	enum list_process process;
 	int64_t created_ns;          /* NO_TIME: not said */
 	struct list_creator creator; /* for writing only */
+	char *comment;               /* owned; of the creator, as read; NULL */
 	struct list_record *records; /* owned */
 	size_t record_count;
 	struct list_record root; /* the root's hashes, no path; without any: not said */

@@ -265,6 +265,10 @@ static int asc_element(struct reading *reading, const struct xml_element *elemen
 		return list_add_ignore(list, element->text);
 	if (strcmp(path, "hashlist/creatorinfo/creationdate") == 0)
 		list->created_ns = date_parse(element->text);
+	if (strcmp(path, "hashlist/creatorinfo/comment") == 0 && !list->comment) {
+		list->comment = strdup(element->text);
+		return list->comment ? 0 : -ENOMEM;
+	}
 	return 0;
 }
 

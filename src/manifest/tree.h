@@ -33,6 +33,12 @@ struct node {
 	char *previous; /* owned: what it was called, of its history's scope; NULL: not renamed */
 };
 
+/*
+ * Where hashes come from without reading: 0, and every wanted one is in node->hashes, in the order
+ * of the formats; a negative errno when they cannot be had. Called by several threads.
+ */
+typedef int (*tree_known)(void *arg, struct node *node);
+
 struct tree {
 	int fd;              /* owned: the root */
 	struct node **nodes; /* owned; folders behind what they hold, the root last */
@@ -45,6 +51,8 @@ struct tree {
 	size_t odd_count;
 	char **unsayable; /* owned strings: names that XML cannot carry */
 	size_t unsayable_count;
+	tree_known known; /* NULL: files are read */
+	void *arg;        /* of @known; borrowed */
 };
 
 struct tree_options {

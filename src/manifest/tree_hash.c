@@ -3,14 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hash/readback.h"
+#include "manifest/files.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/thread.h"
@@ -35,16 +34,6 @@ struct job {
 	struct hashing *hashing;
 	struct hashes *hashes;
 };
-
-/* Never through a symbolic link, nor out of the tree. */
-static int open_beneath(int root, const char *path)
-{
-	struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	long fd = syscall(SYS_openat2, root, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
-}
 
 static int keep_on(void *arg, uint64_t bytes)
 {
@@ -88,12 +77,15 @@ static int hash_file(struct hashing *hashing, struct node *node)
 	cleanup_with(hashes_free_slot) struct hashes *hashes = hashes_new(node->wanted);
 	struct job job = { hashing, hashes };
 	struct readback readback = { .pace = keep_on, .tap = take_bytes, .arg = &job };
-	cleanup_close int fd = open_beneath(hashing->tree->fd, node->path);
+	cleanup_close int fd = -1;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || !hashes)
-		return fd < 0 ? fd : -ENOMEM;
+	if (!hashes)
+		return -ENOMEM;
+	fd = open_beneath(hashing->tree->fd, node->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return fd;
 	r = readback_file(fd, &readback);
 	if (r < 0)
 		return r;
@@ -121,7 +113,8 @@ static void *hash_files(void *arg)
 		node = hashing->tree->nodes[at];
 		if (node->folder || !node->wanted || node->hash_count)
 			continue;
-		node->error = hash_file(hashing, node);
+		node->error = hashing->tree->known ? hashing->tree->known(hashing->tree->arg, node)
+						   : hash_file(hashing, node);
 		atomic_fetch_add(&hashing->files, 1);
 	}
 	scoped_lock(&hashing->lock);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "manifest/files.h"
 #include "manifest/history.h"
 #include "manifest/tree.h"
 
@@ -112,6 +113,18 @@ struct manifest_create {
 	struct list_creator creator;
 	char *const *ignore;
 	size_t ignore_count;
+
+	/*
+	 * For who makes manifests unasked: the comment that tells them from others (it takes the
+	 * place of creator.comment). Then a generation is only written when the newest is not one
+	 * of these, or does not tell of each file as it is; a legacy list only when none does; and
+	 * one of these that no chain names, of a run that was interrupted, is removed. NULL:
+	 * always.
+	 */
+	const char *unasked;
+	tree_known known;            /* see tree.h; NULL */
+	void *arg;                   /* of @known */
+	struct manifest_files files; /* without functions: directly */
 };
 
 /*

@@ -15,6 +15,7 @@
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [sync]     poll = 2s   flush = 1s
+ *   [manifest] kind = asc|legacy|both|none   hash = xxh128 (list)   settle = 1min
  *   [tier NAME] url = file:///mnt/nas   offsite = yes|no
  *
  * Keys are SECTION.KEY: "transfer.limit", "rules.ignore", "rules.priority.notes",
@@ -42,8 +43,14 @@ enum setting {
 	SETTING_READ_AHEAD,      /* bytes */
 	SETTING_SYNC_POLL,       /* ns */
 	SETTING_SYNC_FLUSH,      /* ns */
+	SETTING_MANIFEST_KIND,   /* enum manifest_kind */
+	SETTING_MANIFEST_HASH,   /* HASH_BIT()s */
+	SETTING_MANIFEST_SETTLE, /* ns an offload is left alone before its history is written */
 	SETTING_COUNT
 };
+
+/* The order of the words in settings_table.c. */
+enum manifest_kind { MANIFEST_ASC, MANIFEST_LEGACY, MANIFEST_BOTH, MANIFEST_NONE };
 
 struct settings_tier {
 	char *name;  /* owned */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash/formats.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/timetable.h"
@@ -57,6 +58,18 @@ const struct setting_row setting_rows[] = {
 	{ SETTING_SYNC_FLUSH, TYPE_DURATION, "sync.flush", "1s", 10 * NS_PER_MS, HOURS,
 	  "a duration from 10ms to 1h",
 	  "other sites are told at most once in this time, of all that changed" },
+	{ SETTING_MANIFEST_KIND, TYPE_CHOICE, "manifest.kind", "asc", 0, MANIFEST_NONE,
+	  "asc|legacy|both|none",
+	  "what is written into the folder of a card when all of it is verified: a history (ASC "
+	  "MHL), a list (MHL 1.1), both or nothing" },
+	{ SETTING_MANIFEST_HASH, TYPE_HASHES, "manifest.hash", "xxh128", 1,
+	  HASH_BIT(HASH_XXH32) - 1,
+	  "some of c4, md5, sha1, xxh128, xxh3 and xxh64, with commas between",
+	  "the hashes in it, made while files are read back; a list takes md5, sha1 and xxh64, and "
+	  "xxh64 if none of them is asked for" },
+	{ SETTING_MANIFEST_SETTLE, TYPE_DURATION, "manifest.settle", "1min", 0, DAYS,
+	  "a duration up to 1d",
+	  "the folder of a card is left alone this long after its last file was verified" },
 	{ -1, TYPE_GLOBS, "rules.ignore", "", 0, 0, "globs separated by spaces",
 	  "files that never leave this machine (empty: the built-in list)" },
 	{ -1, TYPE_GLOBS, "rules.priority.notes", "", 0, 0, "globs separated by spaces",
@@ -126,6 +139,30 @@ static int parse_count(const char *text, int64_t *ret_value)
 	return 0;
 }
 
+static int parse_hashes(const char *text, int64_t *ret_formats)
+{
+	int64_t formats = 0;
+
+	for (;; text++) {
+		enum hash_format format;
+		size_t length;
+
+		text += strspn(text, " ");
+		length = strcspn(text, ", ");
+		if (hash_format_parse(text, length, &format) < 0)
+			return -EINVAL;
+		formats |= HASH_BIT(format);
+		text += length;
+		text += strspn(text, " ");
+		if (!*text) {
+			*ret_formats = formats;
+			return 0;
+		}
+		if (*text != ',')
+			return -EINVAL;
+	}
+}
+
 int setting_value(const struct setting_row *row, const char *text, int64_t *ret_value)
 {
 	struct timetable table;
@@ -153,6 +190,9 @@ int setting_value(const struct setting_row *row, const char *text, int64_t *ret_
 		break;
 	case TYPE_PERCENT:
 		r = strcmp(text, "0") == 0 ? 0 : parse_percent(text, &value);
+		break;
+	case TYPE_HASHES:
+		r = parse_hashes(text, &value);
 		break;
 	case TYPE_TIMETABLE:
 		r = timetable_parse(text, &table);

@@ -17,6 +17,7 @@ enum setting_type {
 	TYPE_DURATION,
 	TYPE_PERCENT,   /* per mille */
 	TYPE_TIMETABLE, /* text; kept parsed by settings.c */
+	TYPE_HASHES,    /* names of hash formats by commas; the value is HASH_BIT()s */
 	TYPE_GLOBS,     /* text; the default is built into transfer/rules.c */
 };
 

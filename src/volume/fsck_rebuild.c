@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/offloads.h"
 #include "sync/journal.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -457,6 +458,9 @@ static int receive_all(struct fsck *fsck)
 	if (r == 0 && ids.count)
 		r = fsck_read(fsck, &ids, FSCK_READ_RECEIVE, on_received);
 	free(ids.ids);
+	/* They arrived long ago, and not all of them here. */
+	if (r == 0)
+		r = catalog_forget_unsettled(fsck->catalog);
 	if (r == 0)
 		r = catalog_flush(fsck->catalog);
 	return r;

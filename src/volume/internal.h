@@ -12,29 +12,31 @@
 #include "volume/limit.h"
 #include "volume/manage.h"
 
-struct nodes;    /* volume/node.h: what the kernel knows */
-struct lives;    /* volume/live.h: files open or being worked on */
-struct verifier; /* volume/verifier.h */
-struct behind;   /* volume/behind.h: writes put off */
-struct hydrator; /* volume/hydrate.h */
-struct keeper;   /* volume/keeper.h: watermarks, scrub, pins, in the background */
-struct leveller; /* volume/level.h: catalog brought level with the tree */
-struct syncer;   /* volume/syncer.h: other sites */
+struct nodes;     /* volume/node.h: what the kernel knows */
+struct lives;     /* volume/live.h: files open or being worked on */
+struct verifier;  /* volume/verifier.h */
+struct behind;    /* volume/behind.h: writes put off */
+struct hydrator;  /* volume/hydrate.h */
+struct keeper;    /* volume/keeper.h: watermarks, scrub, pins, in the background */
+struct leveller;  /* volume/level.h: catalog brought level with the tree */
+struct historian; /* volume/historian.h: histories of offloads */
+struct syncer;    /* volume/syncer.h: other sites */
 
 struct volume {
 	/* Constant after volume_open(). */
 	enum volume_flags flags;
-	struct store *store;       /* owned */
-	struct catalog *catalog;   /* owned */
-	struct transfer *transfer; /* owned */
-	struct nodes *nodes;       /* owned */
-	struct lives *lives;       /* owned */
-	struct behind *behind;     /* owned */
-	struct verifier *verifier; /* owned */
-	struct hydrator *hydrator; /* owned */
-	struct keeper *keeper;     /* owned */
-	struct leveller *leveller; /* owned */
-	struct syncer *syncer;     /* owned; NULL without a tier */
+	struct store *store;         /* owned */
+	struct catalog *catalog;     /* owned */
+	struct transfer *transfer;   /* owned */
+	struct nodes *nodes;         /* owned */
+	struct lives *lives;         /* owned */
+	struct behind *behind;       /* owned */
+	struct verifier *verifier;   /* owned */
+	struct hydrator *hydrator;   /* owned */
+	struct keeper *keeper;       /* owned */
+	struct leveller *leveller;   /* owned */
+	struct historian *historian; /* owned */
+	struct syncer *syncer;       /* owned; NULL without a tier */
 
 	struct mutex settings_lock; /* rank 90 */
 	struct settings *settings;  /* owned */

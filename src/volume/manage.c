@@ -9,6 +9,7 @@
 #include "catalog/sync.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "volume/historian.h"
 #include "volume/internal.h"
 #include "volume/keeper.h"
 #include "volume/syncer.h"
@@ -155,6 +156,7 @@ int volume_set_setting(struct volume *volume, const char *key, const char *value
 		else
 			transfer_wake(volume->transfer);
 		keeper_wake(volume->keeper);
+		historian_wake(volume->historian);
 	}
 	return r;
 }

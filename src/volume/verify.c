@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/offloads.h"
 #include "hash/readback.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "volume/historian.h"
+#include "volume/history.h"
 #include "volume/node.h"
 #include "volume/syncer.h"
 #include "volume/tree.h"
@@ -26,9 +29,11 @@ struct verify {
 	struct blockmap map; /* owned; what was received */
 	struct digest digest;
 	bool has_digest;
-	bool kept;           /* the map came from the catalog: it is there already */
-	uint64_t size;       /* when it was opened */
-	struct digest found; /* of the whole file, as it was read back */
+	bool kept;             /* the map came from the catalog: it is there already */
+	uint64_t size;         /* when it was opened */
+	struct digest found;   /* of the whole file, as it was read back */
+	struct hashes *hashes; /* owned; for manifests; NULL: none are wanted, or it failed */
+	unsigned formats;      /* of @hashes */
 	bool claimed;
 };
 
@@ -296,12 +301,50 @@ static int pace(void *arg, uint64_t bytes)
 	return verify->host->pace(verify->host->arg, bytes);
 }
 
+static void drop_hashes(struct verify *verify)
+{
+	hashes_free(take_ptr(verify->hashes));
+}
+
+/* Never in the way of verifying: a hash that failed is made later, by reading once more. */
+static int take_bytes(void *arg, const void *bytes, size_t length)
+{
+	struct verify *verify = arg;
+
+	if (verify->hashes && hashes_update(verify->hashes, bytes, length) < 0)
+		drop_hashes(verify);
+	return 0;
+}
+
+/* What else manifests want of the bytes that were read back and are right. */
+static void keep_hashes(struct verify *verify)
+{
+	struct content_hash hashes[HASH_FORMATS];
+	size_t count = 0;
+
+	for (size_t i = 0; verify->hashes && i < HASH_FORMATS; i++) {
+		hashes[count].format = (enum hash_format)i;
+		if ((verify->formats & HASH_BIT(i)) &&
+		    hashes_final(verify->hashes, (enum hash_format)i, hashes[count].bytes) == 0)
+			count++;
+	}
+	drop_hashes(verify);
+	if (count)
+		(void)catalog_put_hashes(verify->live->volume->catalog, verify->map.size,
+					 &verify->found, hashes, count);
+}
+
 /* *ret_equal tells whether what was read is what was received. */
 static int read_back(struct verify *verify, struct readback *readback, bool *ret_equal)
 {
 	int r;
 
+	drop_hashes(verify);
+	verify->formats = history_formats(verify->live->volume);
+	verify->hashes = verify->formats ? hashes_new(verify->formats) : NULL;
 	*readback = (struct readback){ .pace = pace, .arg = verify };
+	if (verify->hashes)
+		readback->tap = take_bytes;
 	r = readback_file(verify->fd, readback);
 	if (r < 0)
 		return lost(verify, r);
@@ -394,6 +437,7 @@ static int tell_verified(struct verify *verify, int step)
 	if (unlinked)
 		return 0;
 	tell(live, "verified", &verify->found, NULL);
+	historian_wake(volume->historian);
 	r = catalog_path_of(volume->catalog, live->id, &path);
 	if (r <= 0)
 		return r; /* no name yet: whoever finds it queues it */
@@ -406,9 +450,11 @@ static int tell_verified(struct verify *verify, int step)
 
 static int verified(struct verify *verify, enum verify_flags flags)
 {
-	if (flags & VERIFY_STEP_LATER)
-		return take_step(verify, STEP_DURABLE | STEP_LATER);
-	return tell_verified(verify, take_step(verify, STEP_DURABLE));
+	bool later = flags & VERIFY_STEP_LATER;
+	int r = take_step(verify, later ? STEP_DURABLE | STEP_LATER : STEP_DURABLE);
+
+	keep_hashes(verify);
+	return later ? r : tell_verified(verify, r);
 }
 
 static int compare(struct verify *verify, enum verify_flags flags)
@@ -533,6 +579,7 @@ void verify_free(struct verify *verify)
 	if (verify->live)
 		release(verify);
 	blockmap_fini(&verify->map);
+	drop_hashes(verify);
 	live_put(verify->live);
 	if (verify->fd >= 0)
 		(void)close(verify->fd); /* opened for reading */

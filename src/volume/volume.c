@@ -10,6 +10,7 @@
 #include "util/error.h"
 #include "util/log.h"
 #include "volume/behind.h"
+#include "volume/historian.h"
 #include "volume/hydrate.h"
 #include "volume/internal.h"
 #include "volume/keeper.h"
@@ -171,8 +172,9 @@ static int open_parts(struct volume *volume)
 	volume->hydrator = hydrator_new(volume);
 	volume->keeper = keeper_new(volume);
 	volume->leveller = leveller_new(volume);
+	volume->historian = historian_new(volume);
 	if (!volume->nodes || !volume->lives || !volume->behind || !volume->verifier ||
-	    !volume->hydrator || !volume->keeper || !volume->leveller)
+	    !volume->hydrator || !volume->keeper || !volume->leveller || !volume->historian)
 		return -ENOMEM;
 	if (transfer_tier_count(volume->transfer) > 0) {
 		volume->syncer = syncer_new(volume);
@@ -198,6 +200,8 @@ static int start_parts(struct volume *volume)
 		r = verifier_start(volume->verifier);
 	if (r == 0)
 		r = keeper_start(volume->keeper);
+	if (r == 0)
+		r = historian_start(volume->historian);
 	if (r == 0 && volume->syncer)
 		r = syncer_start(volume->syncer);
 	return r;
@@ -278,10 +282,13 @@ void volume_close(struct volume *volume)
 		transfer_stop(volume->transfer);
 	if (volume->hydrator)
 		hydrator_stop(volume->hydrator);
+	if (volume->historian)
+		historian_stop(volume->historian);
 	keeper_free(volume->keeper);
 	leveller_free(volume->leveller);
 	behind_free(volume->behind);
 	verifier_free(volume->verifier);
+	historian_free(volume->historian); /* woken by the verifier to the last */
 	hydrator_free(volume->hydrator);
 	transfer_free(volume->transfer);
 	syncer_free(volume->syncer); /* woken by uploads to the last */

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import stat
@@ -18,12 +17,11 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from lib import MEDIAFS, PATIENCE, mediafs, run, tool, wait_for
+from mhl import (ASC, CHAIN, FORMATS, c4, check_generation, check_schemas, digest, manifest,
+                 newest)
 from nth import CLASSES, nth, nth_library  # pylint: disable=unused-import
 
 VECTORS = pathlib.Path(__file__).parents[1] / "mhl"
-ASC, CHAIN = "{urn:ASC:MHL:v2.0}", "{urn:ASC:MHL:DIRECTORY:v2.0}"
-FORMATS = ("c4", "md5", "sha1", "xxh128", "xxh3", "xxh64")
-BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 # What we say; the reference's exit code where it says something else, with our reason.
 HISTORIES = {
@@ -75,101 +73,8 @@ def card(tmp_path):
     return top
 
 
-def manifest(*words, **options):
-    """The exit code and what --json says."""
-    done = mediafs("manifest", *words, "--json", check=False, **options)
-    assert done.stdout, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["code"] == done.returncode
-    return done.returncode, answer
-
-
 def problems(answer):
     return {(finding["problem"], finding["path"]) for finding in answer["findings"]}
-
-
-def c4(raw):
-    number, digits = int.from_bytes(raw, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        digits = BASE58[digit] + digits
-    return "c4" + digits.rjust(88, "1")
-
-
-def digest(form, data):
-    """Raw bytes, by programs that are not ours."""
-    if form in ("md5", "sha1", "c4"):
-        return hashlib.new({"c4": "sha512"}.get(form, form), data).digest()
-    words = {"xxh64": "-H1", "xxh128": "-H2", "xxh3": "-H3"}[form]
-    done = subprocess.run(["xxhsum", words, "-"], input=data, capture_output=True, check=True)
-    return bytes.fromhex(re.search("[0-9a-f]{16,}", done.stdout.decode()).group())
-
-
-def text_of(form, raw):
-    return c4(raw) if form == "c4" else raw.hex()
-
-
-def folder_hashes(form, folder, found, top):
-    """{relative path: (content, structure)} of all folders, as the specification has it."""
-    content, structure = [], []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name in (".DS_Store", "ascmhl"):
-            continue
-        if entry.is_dir():
-            one, other = folder_hashes(form, entry.path, found, top)
-        else:
-            one = other = digest(form, pathlib.Path(entry.path).read_bytes())
-        content.append(one)
-        structure.append(digest(form, entry.name.encode() + other))
-    pair = (digest(form, b"".join(sorted(content))), digest(form, b"".join(sorted(structure))))
-    found[os.path.relpath(folder, top)] = pair
-    return pair
-
-
-def values(element):
-    return {child.tag.removeprefix(ASC): child.text for child in element}
-
-
-def newest(scope):
-    """The root element of the newest manifest of a history, whose chain is checked."""
-    chain = xml.parse(scope / "ascmhl/ascmhl_chain.xml").getroot()
-    assert chain.tag == CHAIN + "ascmhldirectory"
-    names = []
-    for number, entry in enumerate(chain, 1):
-        assert entry.get("sequencenr") == str(number)
-        names.append(entry.findtext(CHAIN + "path"))
-        bytes_ = (scope / "ascmhl" / names[-1]).read_bytes()
-        assert entry.findtext(CHAIN + "c4") == c4(hashlib.sha512(bytes_).digest())
-    assert names[-1].startswith(f"{len(names):04}_")
-    return xml.parse(scope / "ascmhl" / names[-1]).getroot()
-
-
-def check_generation(scope, formats):
-    """Compute all of the newest generation again; {path: set of actions}."""
-    root = newest(scope)
-    actions = {}
-    for record in root.iter(ASC + "hash"):
-        path = record.findtext(ASC + "path")
-        data = (scope / path).read_bytes()
-        assert record.find(ASC + "path").get("size") == str(len(data))
-        for child in record:
-            form = child.tag.removeprefix(ASC)
-            if form in FORMATS:
-                actions.setdefault(path, set()).add(child.get("action"))
-                assert child.text == text_of(form, digest(form, data)), path
-    for form in formats:
-        found = {}
-        folder_hashes(form, scope, found, scope)
-        pairs = {record.findtext(ASC + "path"): record
-                 for record in root.iter(ASC + "directoryhash")}
-        pairs["."] = root.find(f"{ASC}processinfo/{ASC}roothash")
-        for path, record in pairs.items():
-            for part, raw in zip(("content", "structure"), found[path]):
-                assert values(record.find(ASC + part))[form] == text_of(form, raw), path
-    for reference in root.iter(ASC + "hashlistreference"):
-        bytes_ = (scope / reference.findtext(ASC + "path")).read_bytes()
-        assert reference.findtext(ASC + "c4") == c4(hashlib.sha512(bytes_).digest())
-    return actions
 
 
 @pytest.mark.parametrize("name", HISTORIES)
@@ -480,12 +385,8 @@ def test_wrong_usage_is_told(words):
 
 
 def test_all_that_is_written_is_valid(card, vectors, tmp_path):
-    schemas = os.environ.get("MEDIAFS_TEST_MHL")
-    if not schemas:
-        pytest.skip("MEDIAFS_TEST_MHL names no folder with the schemas")
-    if not tool("xmllint"):
-        pytest.skip("xmllint is not installed")
-    schemas = pathlib.Path(schemas) / "xsd"
+    if not (os.environ.get("MEDIAFS_TEST_MHL") and tool("xmllint")):
+        pytest.skip("MEDIAFS_TEST_MHL names no folder with the schemas, or there is no xmllint")
     (card / "empty.bin").unlink()  # of size 0: no list with it is valid, the schema says
     out = tmp_path / "out"
     out.mkdir()
@@ -499,11 +400,4 @@ def test_all_that_is_written_is_valid(card, vectors, tmp_path):
     for name in ("v2-history/B002R2CD", "v3-nested/Reels"):
         assert manifest("create", vectors / name)[0] == 0
         assert manifest("flatten", vectors / name, out)[0] == 0
-    count = 0
-    for top in (card, out, vectors / "v2-history", vectors / "v3-nested"):
-        for file in (*top.rglob("*.mhl"), *top.rglob("ascmhl_*.xml")):
-            schema = "MediaHashList_v1_1" if b"urn:ASC" not in file.read_bytes() else \
-                "ASCMHL" if file.suffix == ".mhl" else "ASCMHLDirectory__combined"
-            run("xmllint", "--noout", "--nonet", "--schema", schemas / f"{schema}.xsd", file)
-            count += 1
-    assert count > 20
+    assert check_schemas(card, out, vectors / "v2-history", vectors / "v3-nested") > 20

@@ -15,7 +15,7 @@ MAY_USE = {
     "manifest": ["util", "hash"],
     "transfer": ["util", "hash", "catalog", "store", "tier"],
     "sync": ["util", "hash", "catalog", "store", "tier", "transfer"],
-    "volume": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync"],
+    "volume": ["util", "hash", "card", "catalog", "store", "tier", "manifest", "transfer", "sync"],
     "fs": ["util", "hash", "catalog", "store", "volume"],
     "control": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume"],
     "cli": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",

@@ -71,9 +71,24 @@ TEST(a_newer_catalog_is_refused)
 	cleanup_scratch struct scratch *dir = scratch_new();
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "PRAGMA user_version = 2");
+	run_sql(dir, "PRAGMA user_version = 3");
 	check_int(try_open(dir, CATALOG_CREATE), -EPROTONOSUPPORT);
 	check_int(try_open(dir, CATALOG_READ_ONLY), -EPROTONOSUPPORT);
+}
+
+TEST(a_catalog_of_version_1_is_brought_forward)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+
+	check_int(try_open(dir, CATALOG_CREATE), 0);
+	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
+		     "PRAGMA user_version = 1");
+	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
+	check_int(try_open(dir, 0), 0);
+	run_sql(dir,
+		"INSERT INTO unsettled VALUES(7, 1); INSERT INTO hashes VALUES(1, 'md5', x'00')");
+	check_int(try_open(dir, 0), 0); /* once only */
+	run_sql(dir, "SELECT count(*) FROM unsettled");
 }
 
 TEST(names_of_folders_may_hold_anything)

@@ -161,6 +161,12 @@ TEST(what_cannot_be_meant_is_refused_with_its_line)
 		  "line 2: space.reserve = 51%: must be a percentage up to 50%" },
 		{ "[sync]\npoll = 0\n",
 		  "line 2: sync.poll = 0: must be a duration from 100ms to 1h" },
+		{ "[manifest]\nhash = md5,\n",
+		  "line 2: manifest.hash = md5,: must be some of c4, md5, sha1, xxh128, xxh3 and "
+		  "xxh64, with commas between" },
+		{ "[manifest]\nhash = xxh32\n",
+		  "line 2: manifest.hash = xxh32: must be some of c4, md5, sha1, xxh128, xxh3 and "
+		  "xxh64, with commas between" },
 		{ "[tier a.b]\n", "line 1: no such section [tier a.b] (a tier's name has letters, "
 				  "digits, - and _)" },
 		{ "[tier a]\noffsite = yes\n", "tier.a.offsite is given without tier.a.url" },

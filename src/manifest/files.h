@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Files: how manifests get onto the disk: directly, or (in the daemon of a volume) through what
+ * keeps account of every file. Paths are relative to the folder that the manifests are about.
+ * All return 0 or a negative errno; what they did is durable then.
+ */
+#include <stddef.h>
+
+struct manifest_files {
+	/* Make the folder @path; the one above it is there. -EEXIST. */
+	int (*make_folder)(void *arg, const char *path);
+	/* Let @path have these bytes, all at once: nobody sees a part of them. */
+	int (*write)(void *arg, const char *path, const void *bytes, size_t length);
+	/* In the same folder. -EEXIST when something is called @new_path already. */
+	int (*rename)(void *arg, const char *path, const char *new_path);
+	/* A file or an empty folder. */
+	int (*remove)(void *arg, const char *path);
+	void *arg;
+};
+
+/* Directly: @fd is the folder, borrowed for as long as the result is used. */
+struct manifest_files manifest_files_of(const int *fd);
+
+/*
+ * Open @path below the folder @root: never through a symbolic link, nor out of it. @flags as
+ * open(2). "" is the folder itself.
+ */
+int open_beneath(int root, const char *path, int flags);

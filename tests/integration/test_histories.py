@@ -1,0 +1,227 @@
+"""Histories that the daemon writes by itself when a card was copied in and verified."""
+import contextlib
+import os
+import random
+import shutil
+import sqlite3
+import threading
+import time
+
+import pytest
+
+import cards
+from lib import flip, mediafs, tool, wait_for
+from mhl import ASC, check_generation, check_schemas, digest, manifest, newest
+
+QUICK = {"manifest.settle": "200ms"}
+ROUNDS = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "3"))
+
+
+@pytest.fixture
+def carts(sites, tier):
+    """A mounted cart with a tier that writes histories soon."""
+    return sites("cart", tier=tier, settings=QUICK).mount()
+
+
+def rows(site, query):
+    with contextlib.closing(sqlite3.connect(f"file:{site.store}/catalog.db?mode=ro",
+                                            uri=True)) as catalog:
+        return catalog.execute(query).fetchall()
+
+
+def settled(site):
+    """Wait until all is verified and nothing is left for the historian to look at."""
+    site.wait(state="verified")
+    wait_for(lambda: not rows(site, "SELECT folder FROM unsettled"), "the historian to be done")
+
+
+def generations(top):
+    return sorted(path.name for path in (top / "ascmhl").glob("*.mhl"))
+
+
+def copy(site, tmp_path, kind, name):
+    """A sample card in the volume, copied as a desktop does."""
+    source = cards.make(tmp_path / "cards" / name, kind)
+    shutil.copytree(source, site.mnt / name)
+    return site.mnt / name
+
+
+def test_a_card_gets_its_history_and_tiers_get_it(carts, tier, tmp_path):
+    top = copy(carts, tmp_path, "sony-xavc", "B_ROLL")
+    cards.add(carts.mnt, ["notes/day1.txt", "notes/day2.txt"])
+    settled(carts)
+    root = newest(top)
+    assert root.findtext(f"{ASC}processinfo/{ASC}process") == "transfer"
+    assert set.union(*check_generation(top, ["xxh128"]).values()) == {"original"}
+    assert manifest("verify", top)[0] == 0
+    assert not (carts.mnt / "notes/ascmhl").exists()
+    carts.wait()
+    for path in (top / "ascmhl").iterdir():
+        copies = [found.read_bytes() for found in tier.rglob(path.name)]
+        assert path.read_bytes() in copies
+    written = [event for event in carts.events() if event["event"] == "history written"]
+    assert [event["path"] for event in written] == [f"B_ROLL/ascmhl/{generations(top)[0]}"]
+
+    # Litter is nobody's news, and a restart neither; a late file is.
+    cards.add(top, [".DS_Store", "._clip", "XDROOT/Clip/._x"])
+    settled(carts)
+    carts.umount()
+    carts.mount()
+    settled(carts)
+    assert len(generations(top)) == 1
+    assert manifest("verify", top)[0] == 0
+    late = next(path for path in top.rglob("*.MXF"))
+    mediafs("evict", late)
+    shutil.copy(late.parent / late.name, tmp_path / "late")
+    mediafs("evict", late)
+    shutil.copy(tmp_path / "late", late.with_name("LATE.MXF"))
+    settled(carts)
+    assert len(generations(top)) == 2
+    actions = check_generation(top, ["xxh128"])
+    assert actions.pop(str(late.with_name("LATE.MXF").relative_to(top))) == {"original"}
+    assert set.union(*actions.values()) == {"verified"}
+    assert manifest("verify", top)[0] == 0
+
+
+def test_read_back_makes_the_hashes_that_are_asked_for(carts, tmp_path):
+    """Also a legacy list, of which the history tells too; one of each, however often it is looked."""
+    carts.set("manifest.hash", "md5, c4, xxh64")
+    carts.set("manifest.kind", "none")
+    top = copy(carts, tmp_path, "arri", "A004R1JL")
+    settled(carts)
+    assert rows(carts, "SELECT count(*) FROM hashes") == [(0,)]
+    shutil.rmtree(top)
+    carts.set("manifest.kind", "both")
+    (top / "A004R1JL").mkdir(parents=True)
+    data = {name: os.urandom(size) for name, size in (
+        ("A004C010_261128_R1JL.mov", (9 << 20) + 7), ("A004C011_261128_R1JL.mov", 100))}
+    for name, bytes_ in data.items():
+        (top / "A004R1JL" / name).write_bytes(bytes_)
+    settled(carts)
+    scope = next(top.parent.rglob("ascmhl")).parent
+    assert len(rows(carts, "SELECT * FROM hashes")) >= 3 * len(data)
+    check_generation(scope, ["c4", "md5", "xxh64"])
+    lists = list(scope.glob("*.mhl"))
+    assert len(lists) == 1 and len(generations(scope)) == 1
+    assert manifest("verify", lists[0])[0] == 0
+    assert lists[0].name in {path.text for path in newest(scope).iter(ASC + "path")}
+    if os.environ.get("MEDIAFS_TEST_MHL") and tool("xmllint"):
+        assert check_schemas(scope) >= 3
+    values = {value.hex() for (value,) in rows(carts, "SELECT value FROM hashes WHERE format='md5'")}
+    assert {digest("md5", bytes_).hex() for bytes_ in data.values()} <= values
+
+
+def test_a_history_that_came_with_the_card_is_continued(carts, tmp_path):
+    """Never rewritten; and what is not as it says is told."""
+    for name, damage in (("GOOD", False), ("BAD", True)):
+        source = cards.make(tmp_path / "cards" / name, "sony-xavc")
+        assert manifest("create", source, "--hash", "md5")[0] == 0
+        before = {path.name: path.read_bytes() for path in (source / "ascmhl").iterdir()}
+        clip = next(source.rglob("*.MXF"))
+        if damage:
+            flip(clip, 3)
+        top = carts.mnt / name
+        shutil.copytree(source, top)
+        settled(carts)
+        assert len(generations(top)) == 2
+        first = next(file for file in before if file.endswith(".mhl"))
+        assert (top / "ascmhl" / first).read_bytes() == before[first]
+        found = {record.findtext(ASC + "path"): record.find(ASC + "md5").get("action")
+                 for record in newest(top).iter(ASC + "hash")}
+        path = str(clip.relative_to(source))
+        assert found.pop(path) == ("failed" if damage else "verified")
+        assert set(found.values()) == {"verified"}
+        told = [event["path"] for event in carts.events() if event["event"] == "manifest mismatch"]
+        assert told == ([f"{name}/{path}"] if damage else [])
+        assert manifest("verify", top)[0] == (11 if damage else 0)
+
+
+def test_it_waits_for_what_is_not_finished(carts, tmp_path):
+    cards.add(carts.mnt / "A", ["XDROOT/Clip/.C0009.MXF.a1b2c3"])
+    top = copy(carts, tmp_path, "sony-xavc", "B")
+    clip = next(top.rglob("*.MXF"))
+    with open(clip.with_name("C0007.MXF"), "wb") as open_file:
+        open_file.write(b"not all")
+        open_file.flush()
+        source = cards.make(tmp_path / "cards/A", "sony-xavc")
+        shutil.copytree(source, carts.mnt / "A", dirs_exist_ok=True)
+        third = copy(carts, tmp_path, "sony-xavc", "C")
+        wait_for(lambda: generations(third), "the third card's history")
+        assert not (top / "ascmhl").exists() and not (carts.mnt / "A/ascmhl").exists()
+        open_file.write(b", now it is")
+    unfinished = carts.mnt / "A/XDROOT/Clip/.C0009.MXF.a1b2c3"
+    unfinished.rename(unfinished.with_name("C0009.MXF"))
+    for card in (top, carts.mnt / "A"):
+        wait_for(lambda card=card: generations(card), f"the history of {card}")
+        assert manifest("verify", card)[0] == 0
+    assert "XDROOT/Clip/C0009.MXF" in {path.text for path in
+                                       newest(carts.mnt / "A").iter(ASC + "path")}
+
+
+def test_a_name_that_xml_cannot_carry_is_told_and_nothing_written(carts, tmp_path):
+    top = copy(carts, tmp_path, "sony-xavc", "B")
+    bad = top / "bell\a.txt"
+    bad.write_text("x")
+    wait_for(lambda: any(event["event"] == "no history" for event in carts.events()), "the event")
+    told = next(event for event in carts.events() if event["event"] == "no history")
+    assert told["path"] == "B" and "bell" in told["detail"] and "rename it" in told["detail"]
+    assert not (top / "ascmhl").exists()
+    bad.rename(top / "bell.txt")
+    wait_for(lambda: generations(top), "the history")
+    assert manifest("verify", top)[0] == 0
+
+
+def test_whoever_only_receives_the_tree_writes_nothing(carts, sites, tier, tmp_path):
+    editorial = sites("editorial", join=tier, options=["rw"], settings=QUICK).mount()
+    top = copy(carts, tmp_path, "sony-xavc", "B")
+    settled(carts)
+    carts.wait()
+    wait_for(lambda: (editorial.mnt / "B/ascmhl/ascmhl_chain.xml").exists(), "the history there")
+    wait_for(lambda: len(list((editorial.mnt / "B").rglob("*"))) == len(list(top.rglob("*"))),
+             "all of the card there")
+    for path in top.rglob("*"):
+        if path.is_file():
+            assert (editorial.mnt / path.relative_to(carts.mnt)).read_bytes() == path.read_bytes()
+    assert not rows(editorial, "SELECT * FROM unsettled")
+    assert generations(editorial.mnt / "B") == generations(top)
+    assert manifest("verify", editorial.mnt / "B")[0] == 0
+    carts.wait()
+    assert len(generations(top)) == 1
+
+
+def check_whole(site, top, files):
+    """One valid history that tells of all; nothing half made, nothing twice."""
+    assert manifest("verify", top)[0] == 0
+    check_generation(top, ["xxh128"])
+    names = {path.name for path in (top / "ascmhl").iterdir()}
+    assert names == set(generations(top)) | {"ascmhl_chain.xml"}
+    assert not [path for path in site.tree.rglob("*") if path.name.startswith((".ascmhl-", ".tmp-"))]
+    told = {path.text for path in newest(top).iter(ASC + "path") if path.get("size")}
+    assert told == files
+
+
+def test_kills_while_histories_are_written(carts, tmp_path):
+    """-9 at any moment, after each late file: a generation for each, or for several at once."""
+    chance = random.Random(int(os.environ.get("MEDIAFS_TEST_SEED", "5")))
+    top = copy(carts, tmp_path, "sony-xavc", "B")
+    files = {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()}
+    settled(carts)
+    check_whole(carts, top, files)
+    count = 1
+    for number in range(ROUNDS):
+        late = top / f"XDROOT/Clip/LATE{number}.MXF"
+        late.write_bytes(os.urandom(100))
+        files.add(str(late.relative_to(top)))
+        before = time.monotonic()
+        carts.wait(state="verified")
+        # From before it is looked at until after it is written, which takes some 100 ms.
+        moment = before + 0.2 + chance.random() * 0.5
+        while time.monotonic() < moment and len(generations(carts.tree / "B")) == count:
+            threading.Event().wait(0.002)
+        threading.Event().wait(chance.choice([0, 0.01, 0.05]))
+        carts.kill()
+        carts.mount()
+        settled(carts)
+        check_whole(carts, top, files)
+        assert len(generations(top)) == count + 1
+        count += 1
