@@ -17,6 +17,7 @@
 #include "util/error.h"
 #include "util/io.h"
 #include "volume/history_files.h"
+#include "volume/hydrate.h"
 #include "volume/live.h"
 #include "volume/tree.h"
 
@@ -139,6 +140,32 @@ static int is_settled(const struct making *making, char *waits, size_t size)
 			(void)snprintf(waits, size, "%s %s", row->path, why);
 	}
 	rules_free(partial);
+	return 0;
+}
+
+/* Manifests are read from the disk: what another site wrote has to be here first. */
+static int fetch_manifests(const struct making *making, char *waits, size_t size)
+{
+	struct volume *volume = making->task->volume;
+
+	for (size_t i = 0; i < making->count; i++) {
+		const struct row *row = &making->rows[i];
+		cleanup_with(live_put_slot) struct live *live = NULL;
+		int r;
+
+		if (row->resident == row->size ||
+		    (!is_in_history(row->path) && !history_is_manifest(row->path)))
+			continue;
+		r = live_get(volume, row->id, -1, &live);
+		if (r == 0)
+			r = hydrate_all(live);
+		if (r == -ENOMEM || r == -ECANCELED)
+			return r;
+		if (r < 0) {
+			(void)snprintf(waits, size, "%s is not here: %s", row->path, error_text(r));
+			return 0;
+		}
+	}
 	return 0;
 }
 
@@ -388,6 +415,8 @@ int history_make(const struct history_task *task, struct history_result *ret_res
 	if (making.count)
 		qsort(making.rows, making.count, sizeof(*making.rows), by_path);
 	r = is_settled(&making, ret_result->waits, sizeof(ret_result->waits));
+	if (r == 0 && !*ret_result->waits)
+		r = fetch_manifests(&making, ret_result->waits, sizeof(ret_result->waits));
 	if (r == 0 && !*ret_result->waits)
 		r = find_left_out(&making);
 	if (r < 0 || *ret_result->waits)

@@ -188,6 +188,16 @@ def test_whoever_only_receives_the_tree_writes_nothing(carts, sites, tier, tmp_p
     carts.wait()
     assert len(generations(top)) == 1
 
+    # Bytes that arrive there are its own: it continues the history, whose manifests it fetches.
+    there = editorial.mnt / "B/XDROOT/Clip/LATE.MXF"
+    there.write_bytes(b"late" * 100)
+    settled(editorial)
+    editorial.wait()
+    for site in (editorial, carts):
+        wait_for(lambda site=site: len(generations(site.mnt / "B")) == 2, "the second generation")
+        wait_for(lambda site=site: manifest("verify", site.mnt / "B")[0] == 0, "both files of it")
+    assert len(generations(top)) == 2
+
 
 def check_whole(site, top, files):
     """One valid history that tells of all; nothing half made, nothing twice."""
