@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/findings.h"
 #include "manifest/verdict.h"
 #include "manifest/xml.h"
 #include "util/cleanup.h"
@@ -57,66 +58,20 @@ static int tick(void *arg, const struct tree_progress *progress)
 
 /* What came of it ------------------------------------------------------------------------ */
 
-static json_t *finding_json(const struct finding *finding)
-{
-	json_t *object = json_pack("{s:s,s:o}", "problem", finding_name(finding->kind), "path",
-				   json_path(finding->path));
-
-	if (object && finding->detail)
-		(void)json_object_set_new(object, "detail", json_path(finding->detail));
-	if (object && finding->format) {
-		(void)json_object_set_new(object, "format", json_string(finding->format));
-		(void)json_object_set_new(object, "recorded", json_string(finding->recorded));
-		(void)json_object_set_new(object, "actual", json_string(finding->actual));
-	}
-	return object;
-}
-
 static int print_json(struct cli *cli, const struct verdict *verdict)
 {
-	json_t *findings = json_array(), *written = json_array(), *object;
+	json_t *written = json_array(), *object;
 
-	for (size_t i = 0; i < verdict->count; i++)
-		(void)json_array_append_new(findings, finding_json(&verdict->findings[i]));
 	for (size_t i = 0; i < verdict->written_count; i++)
 		(void)json_array_append_new(written, json_path(verdict->written[i]));
 	object = json_pack("{s:s,s:i,s:I,s:I,s:I,s:o,s:o}", "result", verdict_name(verdict->class),
 			   "code", (int)verdict->class, "files", (json_int_t)verdict->files,
 			   "bytes", (json_int_t)verdict->bytes, "cached_files",
-			   (json_int_t)verdict->cached_files, "findings", findings, "written",
-			   written);
+			   (json_int_t)verdict->cached_files, "findings", findings_json(verdict),
+			   "written", written);
 	if (object && verdict->why)
 		(void)json_object_set_new(object, "error", json_path(verdict->why));
 	return cli_print_json(cli, object, (int)verdict->class);
-}
-
-static enum paint colour_of(enum finding_kind kind)
-{
-	switch (kind) {
-	case FINDING_RENAMED:
-	case FINDING_ODD:
-	case FINDING_NOTE:
-		return PAINT_DIM;
-	case FINDING_NEW:
-		return PAINT_BUSY;
-	default:
-		return PAINT_BAD;
-	}
-}
-
-static void print_finding(const struct finding *finding)
-{
-	cleanup_free char *path = printable(finding->path);
-	cleanup_free char *detail = finding->detail ? printable(finding->detail) : NULL;
-
-	(void)printf("%s%-10s%s  %s", paint(colour_of(finding->kind)), finding_name(finding->kind),
-		     paint(PAINT_NONE), path ? path : "?");
-	if (finding->format)
-		(void)printf("  [%s %s recorded, %s now]", finding->format, finding->recorded,
-			     finding->actual);
-	else if (detail)
-		(void)printf("  [%s]", detail);
-	(void)putchar('\n');
 }
 
 static const char *class_text(enum verdict_class class)
@@ -147,8 +102,7 @@ static int tell(struct cli *cli, const struct manifest_job *job, const struct ve
 	cli_progress_end(cli);
 	if (cli->json)
 		return print_json(cli, verdict);
-	for (size_t i = 0; i < verdict->count; i++)
-		print_finding(&verdict->findings[i]);
+	findings_print(verdict, SIZE_MAX);
 	for (size_t i = 0; i < verdict->written_count; i++) {
 		cleanup_free char *path = printable(verdict->written[i]);
 

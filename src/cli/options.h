@@ -45,6 +45,7 @@ enum option_id {
 	OPT_SLOPPY,
 	OPT_TIER,
 	OPT_TIMEOUT,
+	OPT_TO,
 	OPT_TYPE,
 	OPT_VERBOSE,
 	OPT_VERIFY,
