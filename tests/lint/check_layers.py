@@ -20,6 +20,8 @@ MAY_USE = {
     "control": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume"],
     "cli": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",
             "control", "manifest"],
+    # A program of its own: nothing else includes it, for what it links has another licence.
+    "probe": ["util", "hash", "store", "manifest"],
 }
 HOME = {
     r"xxhash\.h": "hash",
@@ -32,6 +34,9 @@ HOME = {
     r"curl/.*": "tier",
     r"expat\.h": "tier manifest",
     r"archive.*\.h": "manifest",
+    r"lib(av|sw).*": "probe",
+    r"sndfile\.h": "probe",
+    r"seccomp\.h": "probe",
 }
 ALWAYS = {"mediafs"}  # include/mediafs: the contract with the outside
 
