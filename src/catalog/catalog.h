@@ -24,7 +24,7 @@
 
 #include "hash/digest.h"
 
-#define CATALOG_SCHEMA_VERSION 2
+#define CATALOG_SCHEMA_VERSION 3
 
 struct catalog;
 

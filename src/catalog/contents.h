@@ -27,6 +27,8 @@ struct copy_row {
 	int64_t confirmed_ns;
 	int64_t checked_ns; /* last time the tier was asked and agreed */
 	bool bad;           /* found missing or different since */
+	bool archived;      /* its bytes must be asked for first */
+	int64_t asked_ns;   /* when they were, 0 never */
 };
 void copy_row_fini(struct copy_row *row);
 
@@ -136,6 +138,28 @@ int catalog_get_copies(struct catalog *catalog, uint64_t content, struct copy_ro
 /* By content from @after on; stops when @fn gives other than 0. */
 int catalog_each_copy(struct catalog *catalog, uint32_t tier, uint64_t after,
 		      int (*fn)(void *arg, const struct copy_row *row), void *arg);
+
+/*
+ * The bytes of @copy are in an archive of its tier. @asked_ns: realtime when they were last asked
+ * for, 0 never.
+ */
+int catalog_set_archived(struct catalog *catalog, const struct copy_row *copy, int64_t asked_ns);
+
+/* They can be read. */
+int catalog_set_readable(struct catalog *catalog, const struct copy_row *copy);
+
+/* 0: @content has a good copy that can be read, or none; 1: all are archived; 2: and asked for. */
+int catalog_is_archived(struct catalog *catalog, uint64_t content);
+
+/*
+ * What the state of a file is called: "archived" for an evicted one whose copies are, although
+ * that is no step of its life. Static.
+ */
+const char *catalog_state_name(struct catalog *catalog, const struct node_row *row);
+
+/* How many evicted files are so, and their bytes; at most @max are looked for. */
+int catalog_count_archived(struct catalog *catalog, uint64_t max, uint64_t *ret_files,
+			   uint64_t *ret_bytes);
 
 /* 1 when @key in @tier belongs to a content already (*ret_content), 0 not. */
 int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key,

@@ -10,6 +10,10 @@
 #define PAGE_ROWS 256
 #define PAGE_LIMIT " LIMIT 256"
 #define COPY_COLUMNS "content, tier, key, digest, confirmed_ns, checked_ns, bad"
+/* NULL: not archived. */
+#define ASKED                                                                                      \
+	", (SELECT a.asked_ns FROM archived AS a WHERE a.content = copies.content"                 \
+	" AND a.tier = copies.tier)"
 
 STATEMENT(sql_find_tier, "SELECT id FROM tiers WHERE name = ?1 AND url = ?2");
 STATEMENT(sql_add_tier, "INSERT INTO tiers(name, url) VALUES(?1, ?2)");
@@ -21,8 +25,9 @@ STATEMENT(sql_put, "INSERT INTO copies(" COPY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, 
 STATEMENT(sql_mark, "UPDATE copies SET checked_ns = ?3, bad = ?4"
 		    " WHERE content = ?1 AND tier = ?2");
 STATEMENT(sql_good, "SELECT 1 FROM copies WHERE content = ?1 AND bad = 0 LIMIT 1");
-STATEMENT(sql_of_content, "SELECT " COPY_COLUMNS " FROM copies WHERE content = ?1 ORDER BY tier");
-STATEMENT(sql_of_tier, "SELECT " COPY_COLUMNS " FROM copies WHERE tier = ?1 AND content > ?2"
+STATEMENT(sql_of_content,
+	  "SELECT " COPY_COLUMNS ASKED " FROM copies WHERE content = ?1 ORDER BY tier");
+STATEMENT(sql_of_tier, "SELECT " COPY_COLUMNS ASKED " FROM copies WHERE tier = ?1 AND content > ?2"
 		       " ORDER BY content" PAGE_LIMIT);
 STATEMENT(sql_find_key, "SELECT content FROM copies WHERE tier = ?1 AND key = ?2"
 			" ORDER BY content LIMIT 1");
@@ -205,6 +210,8 @@ static int read_copy(struct query *query, struct copy_row *ret_row)
 		.confirmed_ns = query_get_int(query, 4),
 		.checked_ns = query_get_int(query, 5),
 		.bad = query_get_int(query, 6) != 0,
+		.archived = !query_is_null(query, 7),
+		.asked_ns = query_get_int(query, 7),
 	};
 	int r;
 

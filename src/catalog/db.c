@@ -326,6 +326,11 @@ int64_t query_get_int(struct query *query, int column)
 	return sqlite3_column_int64(query->stmt, column);
 }
 
+bool query_is_null(struct query *query, int column)
+{
+	return sqlite3_column_type(query->stmt, column) == SQLITE_NULL;
+}
+
 const char *query_get_text(struct query *query, int column)
 {
 	const char *text = (const char *)sqlite3_column_text(query->stmt, column);

@@ -128,7 +128,8 @@ int query_row(struct query *query);                                     /* 1, 0,
 int query_run(struct query *query);                                     /* to its end */
 int query_found(struct query *query); /* 1 when there is a row, 0 not; ends */
 void query_end(struct query *query);
-int64_t query_get_int(struct query *query, int column);
+int64_t query_get_int(struct query *query, int column); /* 0 for NULL */
+bool query_is_null(struct query *query, int column);
 /* Borrowed until the next row. "" for NULL. */
 const char *query_get_text(struct query *query, int column);
 const void *query_get_blob(struct query *query, int column, size_t *ret_length);
@@ -262,6 +263,9 @@ void readers_fini(struct catalog *catalog);
 extern const char schema_sync[];     /* schema_sync.c */
 extern const char schema_offloads[]; /* offloads.c */
 int schema_prepare(struct db *db, enum catalog_flags flags);
+
+/* A connection that only reads gets, for itself and empty, what an older catalog does not have. */
+int schema_lend(struct db *db);
 
 /* events.c, around each transaction of the writer. */
 void events_begin(struct db *db);

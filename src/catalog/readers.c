@@ -37,7 +37,10 @@ int reader_take(struct catalog *catalog, struct db **ret_db)
 
 	if (!db) {
 		r = db_open(catalog->path, catalog->reader_flags, &db);
+		if (r == 0 && (catalog->flags & CATALOG_READ_ONLY))
+			r = schema_lend(db);
 		if (r < 0) {
+			db_close(db);
 			scoped_lock(&catalog->readers_lock);
 			catalog->open_readers--;
 			cond_signal(&catalog->readers_free);

@@ -169,11 +169,28 @@ static int use_wal(struct db *db)
 	return is_wal ? 0 : -EOPNOTSUPP;
 }
 
+/* Since version 3. */
+#define ARCHIVED                                                                                   \
+	"TABLE archived(content INTEGER NOT NULL, tier INTEGER NOT NULL,"                          \
+	" asked_ns INTEGER NOT NULL, PRIMARY KEY(content, tier)) WITHOUT ROWID;"
+
+int schema_lend(struct db *db)
+{
+	int64_t found = 0;
+	int r = pragma_int(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'archived'",
+			   &found);
+
+	if (r < 0 || found)
+		return r;
+	return db_exec(db,
+		       "PRAGMA query_only = OFF; CREATE TEMP " ARCHIVED "PRAGMA query_only = ON;");
+}
+
 static int create(struct db *db)
 {
 	static const char *const texts[] = {
-		"BEGIN IMMEDIATE", schema_nodes,    schema_contents, schema_events,
-		schema_sync,       schema_offloads, schema_first,    "COMMIT",
+		"BEGIN IMMEDIATE", schema_nodes,       schema_contents, schema_events, schema_sync,
+		schema_offloads,   "CREATE " ARCHIVED, schema_first,    "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -194,8 +211,10 @@ static int migrate(struct db *db, int64_t version)
 	if (version == CATALOG_SCHEMA_VERSION)
 		return 0;
 	r = db_exec(db, "BEGIN IMMEDIATE");
-	if (r == 0)
+	if (r == 0 && version < 2)
 		r = db_exec(db, schema_offloads);
+	if (r == 0 && version < 3)
+		r = db_exec(db, "CREATE " ARCHIVED);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)
@@ -224,7 +243,7 @@ int schema_prepare(struct db *db, enum catalog_flags flags)
 	if (version > CATALOG_SCHEMA_VERSION)
 		return -EPROTONOSUPPORT;
 	if (flags & CATALOG_READ_ONLY)
-		return 0; /* who only reads needs none of what newer ones have */
+		return 0; /* who only reads is lent what is missing: schema_lend() */
 	r = use_wal(db);
 	return r < 0 ? r : migrate(db, version);
 }

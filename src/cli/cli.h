@@ -41,6 +41,9 @@ extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls,
 enum offload_listing { OFFLOADS_ALONE, OFFLOADS_WITH_CLIPS };
 int cli_list_offloads(struct cli *cli, enum offload_listing how);
 
+/* cli/cmd_restore.c: the body of `fetch --restore`; the exit code. */
+int cli_restore(struct cli *cli);
+
 /* mount.mediafs(8): argv as mount(8) calls it; exit codes of mount(8). */
 int mount_helper_main(int argc, char **argv);
 

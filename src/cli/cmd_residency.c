@@ -98,6 +98,12 @@ static int run(struct cli *cli)
 	int code = MEDIAFS_EXIT_OK, first = MEDIAFS_EXIT_OK;
 	char bytes[32];
 
+	for (const struct option_spec *spec = cli->command->options; spec->id != OPT_END; spec++)
+		if (cli->options.given[spec->id] && !cli->options.given[OPT_RESTORE])
+			return cli_fail(cli, MEDIAFS_EXIT_USAGE, "--%s goes with --restore",
+					spec->name);
+	if (cli->options.given[OPT_RESTORE])
+		return cli_restore(cli);
 	cli_catch_signals();
 	work.failures = json_array();
 	if (!work.failures)
@@ -134,6 +140,16 @@ static const struct option_spec options[] = {
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 
+static const struct option_spec fetch_options[] = {
+	{ OPT_RESTORE, 0, "restore", NULL, "ask the tier for what is archived, and wait for it" },
+	{ OPT_DAYS, 0, "days", "N", "for so long it can be read there (default: 7)" },
+	{ OPT_SPEED, 0, "restore-tier", "SPEED", "Bulk, Standard (default) or Expedited" },
+	{ OPT_TIMEOUT, 0, "timeout", "T", "stop waiting after T: 90s, 5min, 2h" },
+	{ OPT_OFFLINE, 0, "offline", "T",
+	  "stop waiting when the tier was away for T (default: 30s; 0: never)" },
+	{ OPT_END, 0, NULL, NULL, NULL },
+};
+
 const struct command cmd_evict = {
 	.name = "evict",
 	.args = "PATH...",
@@ -150,10 +166,12 @@ const struct command cmd_fetch = {
 	.name = "fetch",
 	.args = "PATH...",
 	.help = "bring the bytes here, each block checked",
-	.text = NULL,
+	.text = "With --restore also those that the tier has in an archive: it is asked for them, "
+		"and\n"
+		"what has come is fetched until all is here. Exit codes as those of wait.\n",
 	.min_args = 1,
 	.max_args = SIZE_MAX,
-	.options = options,
+	.options = fetch_options,
 	.run = run,
 };
 

@@ -104,14 +104,21 @@ static void print_row(const char *name, struct count count, int64_t rate, const 
 	(void)putchar('\n');
 }
 
+static struct count count_of(const json_t *status, const char *key)
+{
+	const json_t *count = json_object_get(status, key);
+
+	return (struct count){ .files = (uint64_t)json_int_or(count, "files", 0),
+			       .bytes = (uint64_t)json_int_or(count, "bytes", 0) };
+}
+
 static void print_table(const json_t *status)
 {
 	const json_t *moving = json_object_get(status, "moving");
 	char remark[64] = "", size[32];
-	struct count away = in_states(status, AWAY), announced;
+	struct count away = in_states(status, AWAY), announced = count_of(status, "announced"),
+		     archived = count_of(status, "archived");
 
-	announced.files = (uint64_t)json_int_or(json_object_get(status, "announced"), "files", 0);
-	announced.bytes = (uint64_t)json_int_or(json_object_get(status, "announced"), "bytes", 0);
 	print_row("arriving", in_states(status, ARRIVING), json_int_or(status, "receiving_rate", 0),
 		  "");
 	print_row("to verify", in_states(status, TO_VERIFY), json_int_or(status, "verify_rate", 0),
@@ -126,6 +133,9 @@ static void print_table(const json_t *status)
 			       format_bytes((uint64_t)json_int_or(status, "resident_bytes", 0),
 					    size, sizeof(size)));
 	print_row("evicted", away, 0, remark);
+	if (archived.files > 0)
+		print_row("  archived", archived, 0,
+			  "of those; mediafs fetch --restore asks for them");
 	print_row("announced", announced, 0, "at another site, not stored yet");
 	print_row("damaged", in_states(status, DAMAGED), 0, "");
 }

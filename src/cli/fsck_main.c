@@ -126,6 +126,8 @@ static void print_summary(const char *path, const struct fsck_report *report, in
 		fputs(", ", stdout);
 		print_reading("copies", report->copies, report->copy_bytes, 0);
 	}
+	if (report->archived)
+		printf(", %llu copies archived and not read", (unsigned long long)report->archived);
 	if (report->unverified)
 		printf(", %llu files not verified yet", (unsigned long long)report->unverified);
 	fputs(": ", stdout);
@@ -172,15 +174,17 @@ static int print_json(struct view *view, const char *path, const struct fsck_rep
 		      int code)
 {
 	cleanup_json json_t *object = json_pack(
-		"{s:o, s:b, s:O, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:i}",
+		"{s:o, s:b, s:O, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, "
+		"s:i}",
 		"store", json_path(path), "mounted", report->mounted, "findings", view->findings,
 		"errors", view->errors, "names", (json_int_t)report->names, "files",
 		(json_int_t)report->files, "bytes", (json_int_t)report->file_bytes, "copies",
 		(json_int_t)report->copies, "copy_bytes", (json_int_t)report->copy_bytes,
-		"unverified", (json_int_t)report->unverified, "notes", (json_int_t)report->notes,
-		"corrected", (json_int_t)report->corrected, "left", (json_int_t)report->left,
-		"complete", !report->incomplete && !(code & (EXIT_OPERATIONAL | EXIT_CANCELLED)),
-		"seconds", (double)report->duration_ns / NS_PER_SEC, "exit", code);
+		"archived_copies", (json_int_t)report->archived, "unverified",
+		(json_int_t)report->unverified, "notes", (json_int_t)report->notes, "corrected",
+		(json_int_t)report->corrected, "left", (json_int_t)report->left, "complete",
+		!report->incomplete && !(code & (EXIT_OPERATIONAL | EXIT_CANCELLED)), "seconds",
+		(double)report->duration_ns / NS_PER_SEC, "exit", code);
 
 	if (!object || view->out_of_memory || json_dumpf(object, stdout, JSON_COMPACT) < 0)
 		return code | EXIT_OPERATIONAL;

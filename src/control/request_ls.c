@@ -16,8 +16,8 @@
 /*
  * A file in the answer to "ls": path, type ("file", "folder", "link", "other"), size, mode,
  * mtime_ns; of files also state, verified, stored, resident_bytes, pinned, digest (null until
- * verified), copies [{tier, key, confirmed_ns, checked_ns, bad}], and where it is so: error,
- * ignored_by, queue [{tier, class, attempts, error, poison, due_ns}].
+ * verified), copies [{tier, key, confirmed_ns, checked_ns, bad, archived, asked_ns}], and where it
+ * is so: error, ignored_by, queue [{tier, class, attempts, error, poison, due_ns}].
  *
  * With "pending" also what other sites announced and no tier has yet: state "announced", site.
  *
@@ -144,10 +144,12 @@ static int add_copies(struct walk *walk, json_t *file, uint64_t content)
 
 		if (r == 0 &&
 		    json_array_append_new(
-			    list, json_pack("{s:I,s:o,s:I,s:I,s:b}", "tier", (json_int_t)row->tier,
-					    "key", json_path(row->key), "confirmed_ns",
-					    (json_int_t)row->confirmed_ns, "checked_ns",
-					    (json_int_t)row->checked_ns, "bad", row->bad)) < 0)
+			    list,
+			    json_pack("{s:I,s:o,s:I,s:I,s:b,s:b,s:I}", "tier",
+				      (json_int_t)row->tier, "key", json_path(row->key),
+				      "confirmed_ns", (json_int_t)row->confirmed_ns, "checked_ns",
+				      (json_int_t)row->checked_ns, "bad", row->bad, "archived",
+				      row->archived, "asked_ns", (json_int_t)row->asked_ns)) < 0)
 			r = -ENOMEM;
 		copy_row_fini(&rows[i]);
 	}
@@ -205,7 +207,8 @@ static int add_file(struct walk *walk, json_t *file, const struct entry *entry)
 		       row->state == FILE_ANNOUNCED;
 	const char *glob = rules_ignores(walk->rules, entry->path);
 	json_t *part = json_pack(
-		"{s:s,s:b,s:b,s:I,s:b,s:I}", "state", file_state_name(row->state), "verified",
+		"{s:s,s:b,s:b,s:I,s:b,s:I}", "state",
+		catalog_state_name(walk->request->source->catalog, row), "verified",
 		file_state_is_verified(row->state), "stored", file_state_is_stored(row->state),
 		"resident_bytes", (json_int_t)(partial ? row->resident_bytes : row->size), "pinned",
 		(row->flags & NODE_PINNED) != 0, "generation", (json_int_t)row->generation);

@@ -21,6 +21,7 @@ static const char *const verbs[] = {
 struct work {
 	struct request *request;
 	enum residency_verb verb;
+	bool restores; /* instead of the verb */
 	uint64_t files, bytes, failed;
 	int first_error;
 };
@@ -28,7 +29,11 @@ struct work {
 /* What is not simply an error: it says what a person can do about it (volume/hydrate.h). */
 static const char *reason(const struct work *work, int error)
 {
-	if (work->verb != RESIDENCY_EVICT)
+	if (work->restores && error == -EBUSY)
+		return "the server has no capacity for that speed now: use Standard or Bulk";
+	if (work->restores && error == -ENOTSUP)
+		return "the server does not bring archived objects back";
+	if (work->restores || work->verb != RESIDENCY_EVICT)
 		return error_text(error);
 	switch (error) {
 	case -EBUSY:
@@ -119,4 +124,54 @@ int request_residency(struct request *request)
 				    "%" PRIu64 " of %" PRIu64 " files could not be done",
 				    work.failed, work.failed + work.files);
 	return 0;
+}
+
+/* How it is asked for: "days", 1 to 36 500, and "speed". */
+static int restore_how(struct request *request, struct tier_restore *ret_how)
+{
+	static const char *const speeds[] = { "Bulk", "Standard", "Expedited" };
+	const char *speed = json_string_or(request->json, "speed", "Standard");
+	int64_t days;
+
+	if (request_int(request->json, "days", 1, 36500, 7, &days) < 0)
+		return request_fail(request, -EINVAL, "days is a number from 1 to 36500");
+	for (size_t i = 0; i < ARRAY_SIZE(speeds); i++) {
+		if (strcmp(speed, speeds[i]) != 0)
+			continue;
+		*ret_how = (struct tier_restore){ .days = (unsigned)days, .speed = speeds[i] };
+		return 0;
+	}
+	return request_fail(request, -EINVAL, "the speed is Bulk, Standard or Expedited");
+}
+
+/*
+ * "restore": one pass over PATH (volume_restore()). Last line: files, bytes (all), here_files,
+ * here_bytes, coming_files, coming_bytes, failed.
+ */
+int request_restore(struct request *request)
+{
+	struct work work = { .request = request, .restores = true };
+	struct restore_counts counts = { 0 };
+	cleanup_free char *path = NULL;
+	struct tier_restore how;
+	struct node_row node;
+	json_t *part;
+	int r = restore_how(request, &how);
+
+	if (r == 0)
+		r = find_node(request, &path, &node);
+	if (r < 0)
+		return r;
+	request->message[0] = '\0';
+	r = volume_restore(request->source->volume, path, &how, on_file, &work, &counts);
+	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "files", (json_int_t)counts.files,
+			 "bytes", (json_int_t)counts.bytes, "here_files",
+			 (json_int_t)counts.here_files, "here_bytes", (json_int_t)counts.here_bytes,
+			 "coming_files", (json_int_t)counts.coming_files, "coming_bytes",
+			 (json_int_t)counts.coming_bytes, "failed", (json_int_t)work.failed);
+	if (!part || json_object_update_new(request->final, part) < 0)
+		return -ENOMEM;
+	if (r == 0 && work.failed)
+		request->code = exit_code_of(work.first_error);
+	return r < 0 ? r : 0;
 }

@@ -21,6 +21,8 @@
  *   files, bytes   of all regular files; verified_files, verified_bytes, stored_files,
  *                  stored_bytes, ignored... as far as they are so
  *   resident_bytes of evicted and hydrating files
+ *   archived       {files, bytes} of those that a tier has in an archive, counted up to
+ *                  ARCHIVED_MAX; only of the whole volume
  *   announced      {files, bytes} that other sites have and no tier yet
  *   queue          {files, bytes, poison}, of the volume
  *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each; poison with attempts
@@ -264,6 +266,24 @@ static int add_elsewhere(struct request *request, const char *path)
 				     (json_int_t)elsewhere.bytes));
 }
 
+/* Counting them reads a row for each. */
+#define ARCHIVED_MAX 10000
+
+static int add_archived(struct request *request, const char *path)
+{
+	uint64_t files, bytes;
+	int r;
+
+	if (*path)
+		return 0;
+	r = catalog_count_archived(request->source->catalog, ARCHIVED_MAX, &files, &bytes);
+	if (r < 0)
+		return r;
+	return request_add(
+		request, "archived",
+		json_pack("{s:I,s:I}", "files", (json_int_t)files, "bytes", (json_int_t)bytes));
+}
+
 int request_status(struct request *request)
 {
 	cleanup_free char *path = NULL;
@@ -290,6 +310,8 @@ int request_status(struct request *request)
 		r = add_rest(request, &status);
 	if (r == 0)
 		r = add_elsewhere(request, path);
+	if (r == 0)
+		r = add_archived(request, path);
 	if (r == 0)
 		r = report_settings(request);
 	if (r == 0)

@@ -45,6 +45,7 @@ static const struct {
 	{ "log", NEEDS_CATALOG, request_log },
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },
+	{ "restore", NEEDS_VOLUME | NEEDS_CATALOG, request_restore },
 	{ "config-get", 0, request_config_get },
 	{ "config-set", 0, request_config_set },
 	{ "limit", 0, request_limit },

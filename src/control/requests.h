@@ -16,6 +16,7 @@
  *   log          path, count, after           {"event":{...}} an event; next
  *   log-verify                                seq of the first broken row
  *   residency    path, verb                   {"progress":{path, bytes, error}} a file
+ *   restore      path, days, speed            the same lines; files, bytes, here_files, ...
  *   config-get   key                          value, or settings: [{key, value, ...}]
  *   config-set   key, value
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
@@ -98,6 +99,7 @@ int request_known(struct request *request);
 int request_log(struct request *request);
 int request_log_verify(struct request *request);
 int request_residency(struct request *request);
+int request_restore(struct request *request);
 int request_config_get(struct request *request);
 int request_config_set(struct request *request);
 int request_limit(struct request *request);

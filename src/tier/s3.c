@@ -388,6 +388,11 @@ static int s3_confirm(struct tier *tier, const char *key, const struct tier_obje
 		r = -EBADMSG;
 	else if (r == 0 && strcmp(reply.digest, hex) != 0)
 		r = -ENOTSUP; /* not by us: only its bytes can tell */
+	if (r == 0) {
+		r = s3_look_at_archive(s3_of(tier), key, &reply);
+		if (r == -ENOMEDIUM || r == -EINPROGRESS)
+			r = 1;
+	}
 	s3_reply_fini(&reply);
 	return r;
 }
@@ -445,6 +450,7 @@ const struct tier_backend s3_backend = {
 	.get = s3_get,
 	.check = s3_check,
 	.confirm = s3_confirm,
+	.restore = s3_restore,
 	.put_small = s3_put_small,
 	.get_small = s3_get_small,
 	.list = s3_list,

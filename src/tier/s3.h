@@ -101,6 +101,9 @@ struct s3_request {
 void s3_add_header(struct s3_request *request, const char *name, const char *value);
 void s3_add_query(struct s3_request *request, const char *name, const char *value);
 
+/* What the server says of bringing an archived object back. */
+enum s3_restore_state { S3_NOT_RESTORED, S3_RESTORING, S3_RESTORED };
+
 struct s3_reply {
 	long status;                      /* 0: no answer */
 	char code[64];                    /* of the error, "" none */
@@ -111,6 +114,9 @@ struct s3_reply {
 	int64_t range_start, range_total; /* Content-Range, -1 none */
 	int64_t date_s;                   /* Date, 0 none */
 	int64_t retry_after_s;            /* 0 none */
+	bool cold;    /* its class is one whose bytes may have to be asked for */
+	bool tiering; /* of Intelligent-Tiering */
+	enum s3_restore_state restore;
 
 	char *body; /* owned; NUL-terminated; of errors too */
 	size_t body_length;
@@ -209,6 +215,13 @@ int s3_enter(struct s3_tier *s3);
 
 /* 0 or why @key cannot be one: -EINVAL, -ENAMETOOLONG, -EILSEQ. */
 int s3_check_key(const struct s3_tier *s3, const char *key);
+
+/*
+ * Can the bytes of an object be read, by what a HEAD answered? 0; -ENOMEDIUM they are archived,
+ * -EINPROGRESS and on their way. s3_archive.c.
+ */
+int s3_look_at_archive(struct s3_tier *s3, const char *key, const struct s3_reply *head);
+int s3_restore(struct tier *tier, const char *key, const struct tier_restore *how);
 
 int s3_head(struct s3_tier *s3, const char *key, struct s3_reply *ret_reply);
 

@@ -129,6 +129,8 @@ int s3_copy(struct tier *tier, const char *from, const char *key, const struct t
 	if (r < 0)
 		return r;
 	r = copy_object(s3, key, object, source, &origin);
+	if (r == -ENOMEDIUM)
+		return -ESTALE; /* archived: nobody can copy it */
 	/* Swift compares with another ETag than it shows of what was sent in parts. */
 	if (r != -ESTALE || look_at_origin(s3, from, object, &origin) < 0)
 		return r;

@@ -92,7 +92,8 @@ static bool wants_key(const struct s3_request *request)
 {
 	if (!request->key || strcmp(request->method, "DELETE") == 0)
 		return false;
-	return strcmp(request->method, "PUT") == 0 || !has_query(request, "uploadId");
+	return strcmp(request->method, "PUT") == 0 ||
+	       (!has_query(request, "uploadId") && !has_query(request, "restore"));
 }
 
 bool s3_customer_used(const struct s3_exchange *exchange)

@@ -39,7 +39,10 @@ static const struct {
 	{ "UserSuspended", { S3_FAIL, -EHOSTDOWN, "the account is suspended" } },
 	{ "AllAccessDisabled", { S3_FAIL, -EHOSTDOWN, "all access is disabled" } },
 	{ "QuotaExceeded", { S3_FAIL, -ENOSPC, "the quota is used up" } },
-	{ "InvalidObjectState", { S3_FAIL, -EREMOTEIO, NULL } }, /* archived */
+	{ "InvalidObjectState", { S3_FAIL, -ENOMEDIUM, NULL } },
+	{ "RestoreAlreadyInProgress", { S3_FAIL, -EINPROGRESS, NULL } },
+	{ "ObjectAlreadyInActiveTierError", { S3_FAIL, -EALREADY, NULL } },
+	{ "GlacierExpeditedRetrievalNotAvailable", { S3_FAIL, -EBUSY, NULL } },
 	{ "KeyTooLongError", { S3_FAIL, -ENAMETOOLONG, NULL } },
 	{ "EntityTooLarge", { S3_FAIL, -EFBIG, NULL } },
 	{ "PreconditionFailed", { S3_FAIL, -EEXIST, NULL } },

@@ -13,7 +13,8 @@ void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
 {
 	const struct s3_place *place = &s3->place;
 
-	if (place->storage_class)
+	/* What is ours must be readable at any time: the class is that of media. */
+	if (place->storage_class && object)
 		s3_add_header(request, "x-amz-storage-class", place->storage_class);
 	if (place->encryption)
 		s3_add_header(request, "x-amz-server-side-encryption", place->encryption);

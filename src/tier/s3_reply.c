@@ -151,6 +151,13 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 		reply->retry_after_s = number(value) > 0 ? number(value) : 0;
 	} else if (header_is(line, length, "x-amz-bucket-region", value, sizeof(value))) {
 		s3_take_region(reply, value);
+	} else if (header_is(line, length, "x-amz-storage-class", value, sizeof(value))) {
+		reply->cold |= strcmp(value, "GLACIER") == 0 || strcmp(value, "DEEP_ARCHIVE") == 0;
+	} else if (header_is(line, length, "x-amz-archive-status", value, sizeof(value))) {
+		reply->cold = reply->tiering = true;
+	} else if (header_is(line, length, "x-amz-restore", value, sizeof(value))) {
+		reply->restore =
+			strstr(value, "ongoing-request=\"true\"") ? S3_RESTORING : S3_RESTORED;
 	} else if (header_is(line, length, S3_META_DIGEST, value, sizeof(value))) {
 		struct digest digest;
 

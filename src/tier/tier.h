@@ -7,7 +7,8 @@
  * Keys are relative paths ("DAY1/A001/clip.mxf"), checked by tier_key_ok() before use:
  * nothing from a key is trusted. All calls block and may run in any thread.
  * Errors: -EHOSTDOWN not reachable (retry), -ENOSPC full, -EROFS read-only, -EREMOTEIO,
- * -EBADMSG stored bytes do not match, -ENOENT no such object, -EEXIST.
+ * -EBADMSG stored bytes do not match, -ENOENT no such object, -EEXIST, -ENOMEDIUM its bytes
+ * are in an archive (restore() asks for them).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,6 +48,12 @@ struct tier_source {
 	int (*note)(void *arg, const char *text, enum note_flags flags);
 	int (*recall)(void *arg, char **ret_text);
 	void *arg;
+};
+
+/* How archived bytes are to come back. */
+struct tier_restore {
+	unsigned days;     /* that they stay readable, at least 1 */
+	const char *speed; /* borrowed: "Bulk", "Standard", "Expedited" */
 };
 
 enum put_flags {
@@ -121,9 +128,18 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 
 	/*
 	 * May be NULL. Is @key still what was put there, without reading its bytes? 0 the place
-	 * vouches for it; -ENOTSUP only check() can tell; -EBADMSG it is not; -ENOENT.
+	 * vouches for it, 1 and they are archived; -ENOTSUP only check() can tell; -EBADMSG it is
+	 * not; -ENOENT.
 	 */
 	int (*confirm)(struct tier *tier, const char *key, const struct tier_object *object);
+
+	/*
+	 * May be NULL: what is there can be read. Ask for the bytes of an archived object, without
+	 * @how only look. 0: they can be read now; -EINPROGRESS: they were asked for, now or
+	 * before; -ENOMEDIUM: nobody asked. -EACCES not allowed; -ENOTSUP the place cannot; -EBUSY
+	 * not at that speed now.
+	 */
+	int (*restore)(struct tier *tier, const char *key, const struct tier_restore *how);
 
 	/* Small objects of ours: journal segments, heads. get_small: caller frees. */
 	int (*put_small)(struct tier *tier, const char *key, const void *bytes, size_t length,
@@ -173,8 +189,8 @@ void tier_stop(struct tier *tier);
 const char *tier_why(struct tier *tier, char *buffer, size_t size);
 
 /*
- * Is @key @object? By confirm() where the tier can, else by check(), with @pace. 0; -EBADMSG no;
- * the errors of both.
+ * Is @key @object? By confirm() where the tier can, else by check(), with @pace. 0, 1 and its bytes
+ * are archived; -EBADMSG no; the errors of both.
  */
 int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
 		const struct tier_source *pace);

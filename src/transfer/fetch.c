@@ -22,15 +22,16 @@ static void copies_fini(struct copies *copies)
 	free(copies->rows);
 }
 
-/* Lower is better: good ones in a tier that answers, then those in one that is away, then bad. */
+/* Lower is better: good ones in a tier that answers, then archived ones, then those in one that is
+ * away, then bad. */
 static int rank_copy(struct transfer *transfer, const struct copy_row *copy)
 {
 	struct lane *lane = lane_of(transfer, copy->tier);
-	int rank = copy->bad ? 4 : 0;
+	int rank = copy->bad ? 8 : copy->archived ? 1 : 0;
 
 	scoped_lock(&transfer->lock);
 	if (lane && lane->condition == -EHOSTDOWN)
-		rank += 2;
+		rank += 4;
 	return rank;
 }
 
@@ -50,7 +51,7 @@ static void sort_copies(struct transfer *transfer, struct copies *copies)
 /* One for all that failed: what may come right by waiting wins, then what is worst. */
 static int worse(int a, int b)
 {
-	static const int order[] = { EHOSTDOWN, EBADMSG, EREMOTEIO };
+	static const int order[] = { EHOSTDOWN, ENOMEDIUM, EBADMSG, EREMOTEIO };
 
 	if (a == -ECANCELED || b == -ECANCELED)
 		return -ECANCELED;
@@ -122,6 +123,25 @@ void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
 		       where, why_bad(error));
 }
 
+/* What the tier says of where the bytes of @copy are: noted, and told when it is news. */
+static void note_archived(struct lane *lane, const struct content_row *content,
+			  struct copy_row *copy, bool archived)
+{
+	struct transfer *transfer = lane->transfer;
+
+	if (copy->archived == archived)
+		return;
+	copy->archived = archived;
+	if (!archived) {
+		(void)catalog_set_readable(transfer->catalog, copy);
+		return;
+	}
+	(void)catalog_set_archived(transfer->catalog, copy, 0);
+	log_info("tier %s: the bytes of %s are archived", lane->tier.tier->name, copy->key);
+	transfer_event(transfer, "archived", copy->key, &content->digest, "tier %s",
+		       lane->tier.tier->name);
+}
+
 static int try_copy(struct transfer *transfer, struct copy_row *copy, const struct want *want)
 {
 	struct lane *lane = lane_of(transfer, copy->tier);
@@ -132,7 +152,9 @@ static int try_copy(struct transfer *transfer, struct copy_row *copy, const stru
 	if (!tier_key_ok(copy->key))
 		return -EUCLEAN;
 	r = get_block(lane, copy->key, want);
-	if (r < 0 && r != -EBADMSG)
+	if (r == 0 || r == -ENOMEDIUM)
+		note_archived(lane, want->content, copy, r != 0);
+	else if (r != -EBADMSG)
 		r = lane_judge(lane, r);
 	if (r == -EBADMSG || r == -ENOENT) {
 		lane_copy_is_bad(lane, want->content, copy, r,
@@ -193,7 +215,7 @@ static int pace_check(void *arg, uint64_t bytes)
 
 /* 1 good now, 0 not (known or not reached), -ECANCELED. */
 static int recheck_copy(struct transfer *transfer, const struct content_row *content,
-			const struct copy_row *copy)
+			struct copy_row *copy)
 {
 	const struct tier_source pace = { .pace = pace_check, .arg = transfer };
 	const struct tier_object object = { .size = content->size, .digest = content->digest };
@@ -205,10 +227,13 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 		return 0;
 	tier = lane->tier.tier;
 	r = tier_verify(tier, copy->key, &object, &pace);
-	if (r != -EBADMSG)
+	if (r >= 0 || r == -ENOMEDIUM)
+		note_archived(lane, content, copy, r != 0);
+	else if (r != -EBADMSG)
 		r = lane_judge(lane, r);
 	switch (r) {
 	case 0:
+	case 1:
 		r = catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(),
 				      false);
 		return r < 0 ? r : 1;
@@ -243,4 +268,54 @@ int transfer_recheck(struct transfer *transfer, const struct content_row *conten
 		good += r;
 	}
 	return good;
+}
+
+/* Restoring ------------------------------------------------------------------------------ */
+
+static int restore_copy(struct transfer *transfer, struct copy_row *copy,
+			const struct content_row *content, const struct tier_restore *how)
+{
+	struct lane *lane = lane_of(transfer, copy->tier);
+	const struct tier_backend *backend;
+	int r;
+
+	if (!lane)
+		return -EHOSTDOWN;
+	if (!tier_key_ok(copy->key))
+		return -EUCLEAN;
+	backend = lane->tier.tier->backend;
+	r = backend->restore ? backend->restore(lane->tier.tier, copy->key, how) : 0;
+	if (r == 0 || r == -ENOMEDIUM || r == -EINPROGRESS)
+		note_archived(lane, content, copy, r != 0);
+	if (r == -EINPROGRESS && !copy->asked_ns) {
+		(void)catalog_set_archived(transfer->catalog, copy, realtime_ns());
+		transfer_event(transfer, "restoring", copy->key, &content->digest, "tier %s",
+			       lane->tier.tier->name);
+	}
+	if (r == -EHOSTDOWN)
+		lane_note_down(lane);
+	return r;
+}
+
+int transfer_restore(struct transfer *transfer, const struct content_row *content,
+		     const struct tier_restore *how)
+{
+	cleanup_with(copies_fini) struct copies copies = { 0 };
+	int result = -ENOENT;
+	int r;
+
+	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
+	/* One that can be read, or is on its way, saves asking for another. */
+	for (size_t pass = 0; r >= 0 && pass < (how ? 2 : 1); pass++) {
+		for (size_t i = 0; i < copies.count; i++) {
+			if (copies.rows[i].bad)
+				continue;
+			r = restore_copy(transfer, &copies.rows[i], content, pass ? how : NULL);
+			if (r == 0 || r == -EINPROGRESS || r == -ECANCELED)
+				return r;
+			result = r;
+		}
+		r = 0;
+	}
+	return r < 0 ? r : result;
 }

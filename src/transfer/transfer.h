@@ -69,7 +69,9 @@ void transfer_set_rate(struct transfer *transfer);
  * Read [@offset, @offset + @length) of @content from the best good copy into @buffer.
  * @offset is block-aligned; whole blocks (or the last one). Every block is checked against the
  * content's map; one retry from another copy, then -EBADMSG. -EHOSTDOWN when no tier answers,
- * -ENOENT when no copy is recorded. Takes the rate limit as @urgent (a reader waits) or not.
+ * -ENOMEDIUM when the copies are archived, -ENOENT when no copy is recorded. Takes the rate limit
+ * as
+ * @urgent (a reader waits) or not.
  */
 enum fetch_flags { FETCH_URGENT = 1 << 0 };
 int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
@@ -81,6 +83,14 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
  * the catalog's rows.
  */
 int transfer_recheck(struct transfer *transfer, const struct content_row *content);
+
+/*
+ * See to it that a copy of @content can be read. 0: one can; -EINPROGRESS: it was asked for, now or
+ * before; without @how nobody is asked: -ENOMEDIUM. -ENOENT no good copy, -EHOSTDOWN, and what
+ * tier_backend.restore gives.
+ */
+int transfer_restore(struct transfer *transfer, const struct content_row *content,
+		     const struct tier_restore *how);
 
 /* For status. */
 struct transfer_status {

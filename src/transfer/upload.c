@@ -191,7 +191,7 @@ static int is_it_this(struct job *job, const char *key, struct source *source)
 		r = tier_verify(tier, key, &object, &pace);
 	if (r == -EBADMSG)
 		return 0;
-	return r < 0 ? r : 1;
+	return r < 0 ? r : 1; /* archived or not */
 }
 
 /* Make the object: of the copy that the tier has, else of the bytes here. The tier's errors. */

@@ -10,6 +10,8 @@ const char *error_text(int error)
 		return "the bytes do not match their digest";
 	case EHOSTDOWN:
 		return "the tier cannot be reached";
+	case ENOMEDIUM:
+		return "it is in an archive: mediafs fetch --restore asks for it";
 	case EREMOTEIO:
 		return "the tier answered with a failure";
 	case EUCLEAN:

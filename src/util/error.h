@@ -7,6 +7,7 @@
  *   EBADMSG    bytes were checked and do not match their digest
  *   EHOSTDOWN  the tier cannot be reached; retry later
  *   EREMOTEIO  the tier answered with a failure
+ *   ENOMEDIUM  the bytes are in an archive of the tier, and must be asked for
  *   EUCLEAN    our own data on disk or in the catalog is inconsistent
  *   ESTALE     the source changed under us
  *

@@ -60,6 +60,7 @@ struct fsck_report {
 	uint64_t names;             /* in the tree */
 	uint64_t files, file_bytes; /* read and compared */
 	uint64_t copies, copy_bytes;
+	uint64_t archived;   /* copies that are there, and cannot be read without asking for them */
 	uint64_t unverified; /* received, or being received: nothing to compare with yet */
 	uint64_t notes, corrected, left;
 	bool incomplete;     /* something could not be checked: host->failed() said it */

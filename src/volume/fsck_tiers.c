@@ -142,7 +142,21 @@ static int pace(void *arg, uint64_t bytes)
 	return fsck_stopped(fsck);
 }
 
-/* 0 right, -ENOENT missing, -EBADMSG other bytes; anything else: not known. */
+/* Its bytes cannot be read; does the place vouch for it? -ENOMEDIUM: it does. */
+static int check_archived(struct tier *tier, const struct copy_row *copy)
+{
+	struct tier_object object = { .digest = copy->digest };
+	int r = tier->backend->stat(tier, copy->key, &object.size);
+
+	if (r == 0)
+		r = tier_verify(tier, copy->key, &object, NULL);
+	return r < 0 ? r : -ENOMEDIUM;
+}
+
+/*
+ * 0 right, -ENOMEDIUM archived and vouched for, -ENOENT missing, -EBADMSG other bytes; anything
+ * else: not known.
+ */
 static int check_copy(struct remote *remote, const struct copy_row *copy, struct digest *ret_digest)
 {
 	struct tier *tier = remote->tier->tier;
@@ -153,6 +167,8 @@ static int check_copy(struct remote *remote, const struct copy_row *copy, struct
 	if (!tier_key_ok(copy->key))
 		return -EUCLEAN;
 	r = tier->backend->check(tier, copy->key, &source, ret_digest, &size);
+	if (r == -ENOMEDIUM)
+		return check_archived(tier, copy);
 	if (r < 0)
 		return r;
 	return digest_equal(ret_digest, &copy->digest) ? 0 : -EBADMSG;
@@ -207,6 +223,10 @@ static int on_copy(struct remote *remote, const struct copy_row *copy)
 	if (r == 0) {
 		fsck->report.copies++;
 		return on_good(remote, copy);
+	}
+	if (r == -ENOMEDIUM) {
+		fsck->report.archived++;
+		return 0;
 	}
 	if (r == -ENOENT || r == -EBADMSG || r == -EUCLEAN || r == -EIO) {
 		fsck->report.copies++;

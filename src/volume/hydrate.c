@@ -113,6 +113,7 @@ static int as_read_error(int error)
 	case -ENOSPC:
 	case -EDQUOT:
 	case -ETIMEDOUT:
+	case -ENOMEDIUM: /* waiting does not help: it has to be asked for */
 		return error;
 	default:
 		return -EIO;

@@ -162,7 +162,7 @@ static int fetch_and_put_back(struct live *live, uint64_t generation, uint64_t o
 static bool is_worth_a_line(int error)
 {
 	return error < 0 && error != -ESTALE && error != -ECANCELED && error != -EHOSTDOWN &&
-	       error != -ENOSPC;
+	       error != -ENOSPC && error != -ENOMEDIUM;
 }
 
 int hydrate_granule(struct live *live, uint64_t generation, uint64_t offset,

@@ -56,6 +56,21 @@ enum residency_verb { RESIDENCY_EVICT, RESIDENCY_FETCH, RESIDENCY_PIN, RESIDENCY
 int volume_residency(struct volume *volume, enum residency_verb verb, const char *path,
 		     volume_progress_fn progress, void *arg);
 
+/* What volume_restore() found below a path. */
+struct restore_counts {
+	uint64_t files, bytes;               /* all */
+	uint64_t here_files, here_bytes;     /* whole here now */
+	uint64_t coming_files, coming_bytes; /* asked for, and not readable yet */
+};
+
+/*
+ * One pass over @path and everything under it: ask for what is archived, fetch what can be read.
+ * @progress as for volume_residency(), of what was fetched and of what failed. Repeat it while
+ * something is coming. -ENOENT; -EHOSTDOWN when no tier answers: the pass ended there.
+ */
+int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
+		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts);
+
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What people ask for about residency: evict, fetch, pin, unpin (volume/manage.h). */
+/* What people ask for about residency: evict, fetch, pin, unpin, restore (volume/manage.h). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,5 +139,100 @@ int volume_residency(struct volume *volume, enum residency_verb verb, const char
 	}
 	r = catalog_barrier(volume->catalog);
 	keeper_wake(volume->keeper);
+	return r;
+}
+
+/* Restoring ------------------------------------------------------------------------------ */
+
+/* In one pass no more is asked about of what was asked for before: the others come no sooner. */
+#define LOOKS_MAX 32u
+
+struct restoring {
+	struct volume *volume;
+	const struct tier_restore *how; /* borrowed */
+	unsigned looks;
+};
+
+/* 0 it can be fetched; -EINPROGRESS; errors. */
+static int see_to_copy(struct restoring *restoring, uint64_t content_id)
+{
+	cleanup_with(content_row_fini) struct content_row content = { 0 };
+	struct volume *volume = restoring->volume;
+	int archived = catalog_is_archived(volume->catalog, content_id);
+	int r;
+
+	if (archived == 2 && restoring->looks >= LOOKS_MAX)
+		return -EINPROGRESS;
+	if (archived <= 0)
+		return archived;
+	r = catalog_get_content(volume->catalog, content_id, &content);
+	if (r <= 0)
+		return r < 0 ? r : -EUCLEAN;
+	r = transfer_restore(volume->transfer, &content, restoring->how);
+	restoring->looks += archived == 2 && r == -EINPROGRESS;
+	return r;
+}
+
+/* 1 it was here already, 0 it is now. */
+static int restore(struct restoring *restoring, uint64_t id)
+{
+	struct volume *volume = restoring->volume;
+	struct node_row row;
+	int r = catalog_get_node(volume->catalog, id, &row);
+
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	if (row.state != FILE_EVICTED && row.state != FILE_HYDRATING)
+		return 1;
+	/* That a copy is archived may only show when it is read. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		r = see_to_copy(restoring, row.content);
+		if (r == 0)
+			r = fetch(volume, id);
+		if (r != -ENOMEDIUM)
+			return r;
+		r = catalog_barrier(volume->catalog);
+		if (r < 0)
+			return r;
+	}
+	return -ENOMEDIUM;
+}
+
+/* The others would wait as long, for nothing. */
+static bool ends_pass(int error)
+{
+	return error == -EHOSTDOWN || error == -ETIMEDOUT || error == -ECANCELED ||
+	       error == -EINTR || error == -ENOSPC;
+}
+
+int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
+		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts)
+{
+	cleanup_with(targets_fini) struct targets targets = { 0 };
+	struct restoring restoring = { .volume = volume, .how = how };
+	int r = find_targets(volume, path, &targets);
+
+	*ret_counts = (struct restore_counts){ 0 };
+	for (size_t i = 0; r == 0 && i < targets.count; i++) {
+		const struct target *target = &targets.list[i];
+		int error;
+
+		if (!target->is_file)
+			continue;
+		error = restore(&restoring, target->id);
+		ret_counts->files++;
+		ret_counts->bytes += target->size;
+		if (error >= 0) {
+			ret_counts->here_files++;
+			ret_counts->here_bytes += target->size;
+		} else if (error == -EINPROGRESS) {
+			ret_counts->coming_files++;
+			ret_counts->coming_bytes += target->size;
+		}
+		if (ends_pass(error))
+			return error;
+		if (error != 1 && error != -EINPROGRESS)
+			r = progress(arg, target->path, target->size, error);
+	}
 	return r;
 }

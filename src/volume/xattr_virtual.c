@@ -107,7 +107,7 @@ static int show_file(struct volume *volume, const struct node_row *row, const ch
 	if (strcmp(what, "resident") == 0)
 		return show_resident(volume, row->id, text);
 	if (strcmp(what, "state") == 0)
-		(void)snprintf(text, VALUE_MAX, "%s", file_state_name(row->state));
+		(void)snprintf(text, VALUE_MAX, "%s", catalog_state_name(volume->catalog, row));
 	else if (strcmp(what, "generation") == 0)
 		(void)snprintf(text, VALUE_MAX, "%" PRIu64, row->generation);
 	else

@@ -177,6 +177,11 @@ rgw frontends = beast endpoint=127.0.0.1:{self.port}
         wait_for(lambda: " 1 up" in self.tool("ceph", "osd", "stat").stdout, "the OSD")
         self.tool("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test",
                   "--display-name=test", f"--access-key={ACCESS}", f"--secret-key={SECRET}")
+        # A storage class of its own, called as an archive's: what lies in it can be read.
+        for what in ("zonegroup", "zone"):
+            self.tool("radosgw-admin", "-n", "client.rgw", what, "placement", "add",
+                      "--placement-id=default-placement", "--storage-class=GLACIER",
+                      *(["--data-pool=default.rgw.glacier.data"] if what == "zone" else []))
         gateway = self.spawn("rgw", "radosgw", "-f", "-n", "client.rgw")
         self.wait_for_port(gateway, self.port)
 

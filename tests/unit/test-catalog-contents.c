@@ -450,3 +450,43 @@ TEST(the_files_that_have_a_content_are_found_by_it)
 	known_files_free(files, count);
 	check_int(catalog_has_size(catalog, 5 * MIB), 1);
 }
+
+TEST(a_content_is_archived_when_all_its_good_copies_are)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct copy_row first, second;
+	uint64_t files, bytes;
+	struct node_row row;
+	uint32_t tier;
+
+	put_file(catalog, 1, "a", 10, 100);
+	check_int(catalog_put_tier(catalog, "cloud", "s3://a", &tier), 0);
+	first = make_copy(verify_file(catalog, 10, 1, 100, 1), tier, "a", 1);
+	check_int(catalog_put_copy(catalog, &first, 0), 0);
+	check_int(catalog_put_tier(catalog, "nas", "file:///nas", &tier), 0);
+	second = first;
+	second.tier = tier;
+	check_int(catalog_put_copy(catalog, &second, 0), 0);
+	check_int(catalog_set_archived(catalog, &first, 0), 0);
+	check_int(catalog_set_state(catalog, 10, 1, FILE_STORED, 0), 0);
+	check_int(catalog_set_state(catalog, 10, 1, FILE_EVICTED, STEP_WAIT), 0);
+	check_int(catalog_is_archived(catalog, first.content), 0);
+	check_int(catalog_mark_copy(catalog, second.content, tier, 1, true), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_is_archived(catalog, first.content), 1);
+	check_int(catalog_set_archived(catalog, &first, 5), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_is_archived(catalog, first.content), 2);
+	check_int(catalog_get_node(catalog, 10, &row), 1);
+	check_str(catalog_state_name(catalog, &row), "archived");
+	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);
+	check(files == 1 && bytes == 100);
+	check_int(catalog_set_readable(catalog, &first), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_is_archived(catalog, first.content), 0);
+	check_str(catalog_state_name(catalog, &row), "evicted");
+	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);
+	check(files == 0 && bytes == 0);
+	check_int(catalog_is_archived(catalog, 4711), 0);
+}

@@ -71,7 +71,7 @@ TEST(a_newer_catalog_is_refused)
 	cleanup_scratch struct scratch *dir = scratch_new();
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "PRAGMA user_version = 3");
+	run_sql(dir, "PRAGMA user_version = 4");
 	check_int(try_open(dir, CATALOG_CREATE), -EPROTONOSUPPORT);
 	check_int(try_open(dir, CATALOG_READ_ONLY), -EPROTONOSUPPORT);
 }
@@ -82,13 +82,31 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
-		     "PRAGMA user_version = 1");
+		     "DROP TABLE archived; PRAGMA user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,
 		"INSERT INTO unsettled VALUES(7, 1); INSERT INTO hashes VALUES(1, 'md5', x'00')");
 	check_int(try_open(dir, 0), 0); /* once only */
 	run_sql(dir, "SELECT count(*) FROM unsettled");
+}
+
+/* Made before there were archives: read as it is, and completed by who writes. */
+TEST(an_older_catalog_knows_of_no_archived_copies)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = NULL;
+	uint64_t files, bytes;
+
+	check_int(try_open(dir, CATALOG_CREATE), 0);
+	run_sql(dir, "DROP TABLE archived; PRAGMA user_version = 2");
+	check_int(catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_READ_ONLY, &catalog),
+		  0);
+	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);
+	check(files == 0 && bytes == 0);
+	catalog_close(catalog);
+	check_int(try_open(dir, 0), 0);
+	run_sql(dir, "SELECT * FROM archived");
 }
 
 TEST(names_of_folders_may_hold_anything)
