@@ -251,6 +251,8 @@ static int check_range(const struct s3_reply *reply, uint64_t offset, size_t len
 		return -EBADMSG;
 	if (reply->status != 206 && offset != 0) /* it sent all of it */
 		return -EREMOTEIO;
+	if (reply->status == 206 && reply->received < length)
+		return -EREMOTEIO; /* it has more, as it says itself */
 	return reply->received == length ? 0 : -EBADMSG;
 }
 
@@ -273,7 +275,9 @@ static int s3_get(struct tier *tier, const char *key, uint64_t offset, void *buf
 	r = s3_call(s3_of(tier), &request, &reply);
 	if (r == 0 && length)
 		r = check_range(&reply, offset, length);
-	else if (r == 0 && reply.length < (int64_t)offset)
+	if (r == -EREMOTEIO && reply.status / 100 == 2)
+		s3_set_why(s3_of(tier), "the server sends another range than it was asked for");
+	else if (r == 0 && !length && reply.length < (int64_t)offset)
 		r = -EBADMSG;
 	s3_reply_fini(&reply);
 	return r;

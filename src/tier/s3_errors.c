@@ -48,14 +48,14 @@ static const struct {
 	{ "PreconditionFailed", { S3_FAIL, -EEXIST, NULL } },
 	{ "InvalidRange", { S3_FAIL, -EBADMSG, NULL } },
 	/* Damaged on its way; what is sent again was checked against the block map. */
-	{ "BadDigest", { S3_RETRY, -EREMOTEIO, NULL } },
-	{ "InvalidDigest", { S3_RETRY, -EREMOTEIO, NULL } },
-	{ "XAmzContentSHA256Mismatch", { S3_RETRY, -EREMOTEIO, NULL } },
+	{ "BadDigest", { S3_RETRY, -EREMOTEIO, "what is sent arrives damaged" } },
+	{ "InvalidDigest", { S3_RETRY, -EREMOTEIO, "what is sent arrives damaged" } },
+	{ "XAmzContentSHA256Mismatch", { S3_RETRY, -EREMOTEIO, "what is sent arrives damaged" } },
 	{ "IncompleteBody", { S3_RETRY, -EHOSTDOWN, "the connection breaks" } },
 	{ "RequestTimeout", { S3_RETRY, -EHOSTDOWN, "the connection is too slow" } },
 	{ "SlowDown", { S3_RETRY, -EHOSTDOWN, "the server asks for fewer requests" } },
 	{ "ServiceUnavailable", { S3_RETRY, -EHOSTDOWN, "the server is not available" } },
-	{ "InternalError", { S3_RETRY, -EREMOTEIO, NULL } },
+	{ "InternalError", { S3_RETRY, -EREMOTEIO, "the server answers with failures" } },
 	{ "OperationAborted", { S3_RETRY, -EREMOTEIO, NULL } },
 	{ "ConditionalRequestConflict", { S3_RETRY, -EREMOTEIO, NULL } },
 	{ "NotImplemented", { S3_FAIL, -ENOTSUP, NULL } },
@@ -99,7 +99,8 @@ static struct s3_verdict judge_status(const char *method, long status)
 		return (struct s3_verdict){ S3_FAIL, -ENOSPC, "the server has no room left" };
 	default:
 		if (status >= 500)
-			return (struct s3_verdict){ S3_RETRY, -EREMOTEIO, NULL };
+			return (struct s3_verdict){ S3_RETRY, -EREMOTEIO,
+						    "the server answers with failures" };
 		return (struct s3_verdict){ S3_FAIL, -EREMOTEIO, NULL };
 	}
 }
@@ -117,6 +118,9 @@ static struct s3_verdict judge_curl(CURLcode curl, const struct s3_reply *reply)
 	case CURLE_USE_SSL_FAILED:
 		return (struct s3_verdict){ S3_FAIL, -EHOSTDOWN,
 					    "TLS: the server's certificate is not accepted" };
+	case CURLE_ABORTED_BY_CALLBACK: /* the watch over silence */
+		return (struct s3_verdict){ S3_RETRY, -EHOSTDOWN,
+					    "the server has been silent for too long" };
 	default:
 		return (struct s3_verdict){ S3_RETRY, -EHOSTDOWN, "" }; /* curl says why */
 	}
@@ -140,7 +144,8 @@ struct s3_verdict s3_judge(CURLcode curl, const char *method, const struct s3_re
 			return codes[i].verdict;
 	/* A 200 that carries an error. */
 	if (reply->status / 100 == 2)
-		return (struct s3_verdict){ S3_RETRY, -EREMOTEIO, NULL };
+		return (struct s3_verdict){ S3_RETRY, -EREMOTEIO,
+					    "the server answers with failures" };
 	return judge_status(method, reply->status);
 }
 

@@ -16,6 +16,8 @@
 
 #define CONNECT_TIMEOUT_S 10L
 #define SEND_CHUNK 65536u
+/* Less is as good as silence: who drips would keep a connection for ever. */
+#define MOVED_MIN_BYTES 4096
 #define FIRST_PAUSE_NS (200 * NS_PER_MS)
 #define RETRY_AFTER_MAX_S 10
 
@@ -103,7 +105,8 @@ static int pace(struct s3_exchange *exchange, size_t bytes)
 	int r = source && source->pace ? source->pace(source->arg, bytes) : 0;
 
 	/* A limit is no silence; those that share our thread were held up with us. */
-	now = exchange->moved_ns = monotonic_ns();
+	now = monotonic_ns();
+	exchange->moved_ns += now - before;
 	if (now - before > NS_PER_SEC)
 		atomic_store(&exchange->s3->held_ns, now);
 	return r > 0 ? -ECANCELED : r;
@@ -172,7 +175,7 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 		exchange->reply.local_error = -ECANCELED;
 		return 1;
 	}
-	if (down + up != exchange->moved_bytes) {
+	if (down + up - exchange->moved_bytes >= MOVED_MIN_BYTES) {
 		exchange->moved_bytes = down + up;
 		exchange->moved_ns = now;
 	}
@@ -454,11 +457,15 @@ static int64_t pause_after(const struct s3_exchange *exchange)
 static void tell_why(struct s3_exchange *exchange, const struct s3_verdict *verdict)
 {
 	const struct s3_place *place = &exchange->s3->place;
-	const char *code = exchange->reply.code;
 	const char *where = place->endpoint ? place->endpoint : "amazonaws.com";
+	char status[16];
+	const char *code = exchange->reply.code;
 
 	if (!verdict->why)
 		return;
+	(void)snprintf(status, sizeof(status), "HTTP %ld", exchange->reply.status);
+	if (!*code && exchange->reply.status)
+		code = status;
 	if (*verdict->why)
 		s3_set_why(exchange->s3, "%s%s%s%s (bucket %s at %s)", verdict->why,
 			   *code ? " (" : "", code, *code ? ")" : "", place->bucket, where);

@@ -85,20 +85,20 @@ struct want {
 static int get_block(struct lane *lane, const char *key, const struct want *want)
 {
 	struct tier *tier = lane->tier.tier;
+	int r = 0;
 
 	/* Once more before it is called bad: it may have been the way and not the copy. */
 	for (unsigned i = 0; i < 2; i++) {
-		int r = take_rate(lane->transfer, want->length, want->flags);
-
+		r = take_rate(lane->transfer, want->length, want->flags);
 		if (r == 0)
 			r = tier->backend->get(tier, key, want->offset, want->buffer, want->length);
-		if (r < 0)
-			return r;
-		if (blockmap_check(&want->content->map, want->offset / BLOCK_BYTES, want->buffer,
-				   want->length))
-			return 0;
+		if (r == 0 && !blockmap_check(&want->content->map, want->offset / BLOCK_BYTES,
+					      want->buffer, want->length))
+			r = -EBADMSG;
+		if (r != -EBADMSG && r != -EREMOTEIO)
+			break;
 	}
-	return -EBADMSG;
+	return r;
 }
 
 static const char *why_bad(int error)
@@ -145,6 +145,7 @@ static void note_archived(struct lane *lane, const struct content_row *content,
 static int try_copy(struct transfer *transfer, struct copy_row *copy, const struct want *want)
 {
 	struct lane *lane = lane_of(transfer, copy->tier);
+	char why[TIER_WHY_SIZE];
 	int r;
 
 	if (!lane)
@@ -160,6 +161,10 @@ static int try_copy(struct transfer *transfer, struct copy_row *copy, const stru
 		lane_copy_is_bad(lane, want->content, copy, r,
 				 r == -ENOENT ? UINT64_MAX : want->offset);
 		copy->bad = true;
+	} else if (r == -EREMOTEIO) {
+		lane_ask_why(lane, r, why);
+		log_warning("tier %s: %s: %s", lane->tier.tier->name, copy->key,
+			    *why ? why : error_text(r));
 	} else if (r == -EHOSTDOWN) {
 		lane_note_down(lane);
 	}

@@ -138,6 +138,9 @@ void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
 /* @error came from the tier: what it means once the tier was asked whether it is there at all. */
 int lane_judge(struct lane *lane, int error);
 
+/* The tier's own words for @error, "" where it has none. */
+void lane_ask_why(struct lane *lane, int error, char why[TIER_WHY_SIZE]);
+
 /* Expect the identity that the tier had when it became ours, if it did. No I/O on the tier. */
 int lane_expect(struct lane *lane);
 

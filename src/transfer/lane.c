@@ -96,11 +96,10 @@ static int64_t next_back_off(struct lane *lane)
 	return with_jitter(lane->back_off_ns);
 }
 
-/* The tier's own words for @error, where it has some. */
-static void ask_why(struct lane *lane, int error, char why[TIER_WHY_SIZE])
+void lane_ask_why(struct lane *lane, int error, char why[TIER_WHY_SIZE])
 {
 	why[0] = 0;
-	if (error == -EHOSTDOWN || error == -EROFS || error == -ENOSPC)
+	if (error == -EHOSTDOWN || error == -EROFS || error == -ENOSPC || error == -EREMOTEIO)
 		(void)tier_why(lane->tier.tier, why, TIER_WHY_SIZE);
 }
 
@@ -123,7 +122,7 @@ void lane_set_condition(struct lane *lane, int error)
 		pause_ns = next_back_off(lane);
 	else
 		lane->back_off_ns = 0;
-	ask_why(lane, error, why);
+	lane_ask_why(lane, error, why);
 	mutex_lock(&transfer->lock);
 	before = lane->condition;
 	is_news = error != before || strcmp(why, lane->why) != 0;
@@ -143,7 +142,7 @@ void lane_note_down(struct lane *lane)
 	char why[TIER_WHY_SIZE];
 	bool new_to_us;
 
-	ask_why(lane, -EHOSTDOWN, why);
+	lane_ask_why(lane, -EHOSTDOWN, why);
 	mutex_lock(&transfer->lock);
 	new_to_us = lane->condition == 0;
 	if (new_to_us) {

@@ -359,6 +359,7 @@ static int try_later(struct job *job, int error)
 	bool poison = row->attempts + 1 >= POISON_ATTEMPTS && error != -ESTALE &&
 		      !error_is_of_tier(error);
 	const char *path = job->path ? job->path : "?";
+	char why[TIER_WHY_SIZE];
 
 	set_state(job, FILE_QUEUED);
 	if (catalog_error(transfer->catalog) < 0)
@@ -370,8 +371,10 @@ static int try_later(struct job *job, int error)
 		transfer_event(transfer, "poison", path, &job->content.digest, "tier %s: %s",
 			       job->lane->tier.tier->name, error_text(error));
 	} else if (error != -ESTALE) {
-		log_info("%s: not sent to tier %s, attempt %u: %s", path,
-			 job->lane->tier.tier->name, row->attempts + 1, error_text(error));
+		lane_ask_why(job->lane, error, why);
+		log_info("%s: not sent to tier %s, attempt %u: %s%s%s", path,
+			 job->lane->tier.tier->name, row->attempts + 1, error_text(error),
+			 *why ? ": " : "", why);
 	}
 	return catalog_queue_retry(transfer->catalog, row->id, row->generation, row->tier,
 				   transfer_now_ns(transfer) +

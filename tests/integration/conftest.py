@@ -1,6 +1,7 @@
 """Fixtures: sites that are always unmounted at the end."""
 import os
 import pathlib
+import struct
 import sys
 
 import pytest
@@ -63,12 +64,38 @@ def pair(sites, tier, cart):
     return cart, sites("editorial", join=tier).mount()
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """The failing disk, built once."""
+def built(tmp_path_factory, name):
+    """A library to be loaded first, of NAME.c."""
     compiler = tool("cc") or tool("gcc") or tool("clang")
     if not compiler:
         pytest.skip("no C compiler")
-    path = tmp_path_factory.mktemp("fault") / "fault.so"
-    run(compiler, "-shared", "-fPIC", "-o", path, HERE / "fault.c", "-ldl")
+    path = tmp_path_factory.mktemp(name) / f"{name}.so"
+    run(compiler, "-shared", "-fPIC", "-o", path, HERE / f"{name}.c", "-ldl")
     return path
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The failing disk, built once."""
+    return built(tmp_path_factory, "fault")
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory):
+    return built(tmp_path_factory, "clock")
+
+
+@pytest.fixture
+def clock(clock_library, tmp_path):
+    """How fast time passes for who is started with clock.environment."""
+    path = tmp_path / "clock"
+
+    class Clock:
+        environment = {"LD_PRELOAD": str(clock_library), "MEDIAFS_CLOCK": str(path)}
+
+        @staticmethod
+        def set(speed):
+            with open(path, "r+b" if path.exists() else "wb", buffering=0) as out:
+                out.write(struct.pack("d", speed))
+    Clock.set(1)
+    return Clock

@@ -86,6 +86,10 @@ TEST(no_answer_is_tried_again_but_a_false_certificate_is_not)
 	check_int(s3_judge(CURLE_PEER_FAILED_VERIFICATION, "GET", &reply, NOW).next, S3_FAIL);
 	reply.local_error = -ECANCELED;
 	check_int(s3_judge(CURLE_ABORTED_BY_CALLBACK, "GET", &reply, NOW).error, -ECANCELED);
+	/* It was silent. */
+	reply = (struct s3_reply){ 0 };
+	check_int(s3_judge(CURLE_ABORTED_BY_CALLBACK, "GET", &reply, NOW).next, S3_RETRY);
+	check(strstr(s3_judge(CURLE_ABORTED_BY_CALLBACK, "GET", &reply, NOW).why, "silent"));
 	/* The header was good, the body broke off. */
 	reply = (struct s3_reply){ .status = 200 };
 	check_int(s3_judge(CURLE_PARTIAL_FILE, "GET", &reply, NOW).next, S3_RETRY);
