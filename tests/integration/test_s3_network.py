@@ -2,7 +2,7 @@
 
 Longer runs: MEDIAFS_TEST_GIB is the size of the clip, MEDIAFS_TEST_ROUNDS how many kills and as many
 cuts, MEDIAFS_TEST_CUT how many seconds one of the cuts lasts (MEDIAFS_TEST_SERVER_GIB: the server's
-disk). MEDIAFS_TEST_SEED repeats one.
+disk; -o timeout=0). MEDIAFS_TEST_SEED repeats one.
 """
 import contextlib
 import hashlib
@@ -35,9 +35,9 @@ class Away:
     def url(self):
         return self.bucket.url(self.gate.port).replace("127.0.0.1", SERVER)
 
-    def site(self, sites, name="cart", **options):
+    def site(self, sites, name="cart", env=None, **options):
         with self.ends.at_the_cart():
-            return sites(name, tier=self.url(), **options).mount()
+            return sites(name, tier=self.url(), **options).mount(env=env)
 
     def mount(self, site):
         with self.ends.at_the_cart():
@@ -84,7 +84,7 @@ def pull(there, cart, seconds):
     there.ends.up()
 
 
-def test_a_network_that_changes_ends_the_pause(bucket, sites):  # noqa: F811
+def test_a_network_that_changes_ends_the_pause(bucket, sites):
     with away(bucket, cable()) as there:
         cart = there.site(sites)
         (cart.mnt / "first.mov").write_bytes(pattern(MIB))
@@ -111,7 +111,7 @@ def test_a_network_that_changes_ends_the_pause(bucket, sites):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_kills_and_cuts_send_only_parts_in_flight_again(bucket, sites):  # noqa: F811
+def test_kills_and_cuts_send_only_parts_in_flight_again(bucket, sites):
     chance = random.Random(SEED)
     acts = ["kill", "cut"] * ROUNDS
     chance.shuffle(acts)
@@ -141,3 +141,86 @@ def test_kills_and_cuts_send_only_parts_in_flight_again(bucket, sites):  # noqa:
         print(f"sent {gate.sent / SIZE:.4f} of its size")
         assert gate.sent <= SIZE * 1.001 + len(acts) * PARALLEL * PART + MIB
     assert digest_there(bucket, "clip.mov") == digest and bucket.uploads() == []
+
+
+@pytest.mark.slow
+def test_an_hour_without_a_network(bucket, sites, clock):
+    """Of the daemon's clock, which runs 360 times faster meanwhile (clock.c)."""
+    with away(bucket, cable()) as there:
+        cart = there.site(sites, env=clock.environment, settings={"transfer.retry_max": "5m"})
+        there.gate.hold(4 * PART + PART // 2)
+        digest = put(cart.mnt / "clip.mov", SIZE)
+        wait_for(lambda: there.gate.sent >= there.gate.hold_at - (1 << 16), "the upload to be held")
+        there.ends.down()
+        there.gate.release()
+        clock.set(360)
+        pauses = []
+
+        def note_pause():
+            moving = cart.status()["moving"]
+            if moving["tier_down"]:
+                pauses.append(moving["next_try_ns"] / 1e9 - time.time())
+            return False
+        with pytest.raises(AssertionError):
+            wait_for(note_pause, "nothing: ten seconds, an hour of its clock", timeout=10)
+        clock.set(1)
+        assert tier_error(cart)
+        # It takes more than eight minutes of tries until pauses are that long.
+        assert max(pauses) > 200, "its clock did not run"
+        there.ends.up()
+        cart.wait("clip.mov")
+        assert there.gate.sent <= SIZE * 1.001 + PARALLEL * PART + MIB
+    assert digest_there(bucket, "clip.mov") == digest and bucket.uploads() == []
+
+
+def bytes_out(ends):
+    """What has left the cart, as its device counts."""
+    with ends.at_the_cart(), open("/proc/thread-self/net/dev", encoding="ascii") as lines:
+        words = next(line for line in lines if "line0:" in line).split(":")[1].split()
+    return int(words[8])
+
+
+@pytest.mark.slow
+def test_a_limit_holds_over_any_ten_seconds(bucket, sites):
+    limit, span = 4 * MIB, 10
+    with away(bucket, cable()) as there:
+        cart = there.site(sites, settings={"transfer.limit": "4M"})
+        seen = []  # (before it was looked at, bytes, after)
+
+        def look():
+            seen.append((time.monotonic(), bytes_out(there.ends), time.monotonic()))
+            return cart.state("clip.mov") == "stored"
+        (cart.mnt / "clip.mov").write_bytes(pattern((span + 3) * limit))
+        wait_for(look, "the clip to be stored")
+    most = 0
+    first = 0
+    for before, count, _ in seen:
+        while before - seen[first][2] > span:
+            first += 1
+        most = max(most, count - seen[first][1])
+    assert seen[-1][0] - seen[0][0] > span
+    assert 0.8 * span * limit < most <= span * limit, f"{most / limit:.2f} times the limit of 1 s"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_tun(), reason="no TUN devices")
+def test_a_waiting_reader_goes_before_uploads_on_a_bad_line(bucket, sites):
+    """20 Mbit/s up, 40 ms, 400 ms of queue, 1 % loss, and the uplink is full."""
+    with away(bucket, line(20e6 / 8, 100e6 / 8, 0.04, 0.01, 0.4)) as there:
+        cart = there.site(sites)
+        old = pattern(3 * BLOCK)
+        (cart.mnt / "old.mov").write_bytes(old)
+        cart.wait()
+        cart.cmd("evict", cart.mnt / "old.mov")
+        (cart.mnt / "clip.mov").write_bytes(pattern(12 * MIB, 2))
+        before = there.gate.sent
+        wait_for(lambda: there.gate.sent > before + 3 * MIB, "the line to be full")
+        begin = time.monotonic()
+        with open(cart.mnt / "old.mov", "rb", buffering=0) as file:
+            file.seek(BLOCK)
+            assert file.read(4096) == old[BLOCK:BLOCK + 4096]
+        took = time.monotonic() - begin
+        assert cart.state("clip.mov") != "stored", "nothing was in its way"
+        assert took < 2, f"its first block took {took:.2f} s"
+        cart.wait()
+    assert bucket.get("clip.mov") == (cart.tree / "clip.mov").read_bytes()
