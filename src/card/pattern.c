@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
@@ -65,14 +66,44 @@ static int group_name(const char *at, size_t *ret_length, enum group *ret_group,
 	return 0;
 }
 
+/*
+ * What is repeated by + or {} is copied by regcomp(), so the copies of copies take memory without
+ * end.
+ */
+#define REPEATS_MAX 255
+
+/* What of regex(7) is not to be had: what is wrong at @at, which follows @before; NULL: nothing. */
+static const char *refused(const char *at, char before)
+{
+	char *end;
+
+	if (*at == '\\' && at[1] >= '0' && at[1] <= '9')
+		return "no pattern refers back to a group";
+	if (strchr("*+?{", *at) && before && strchr("}*+?", before))
+		return "it is repeated already";
+	if (strchr("+{", *at) && before == ')')
+		return "a group is not repeated by + or {";
+	if (*at != '{')
+		return NULL;
+	for (end = (char *)at; *end == '{' || *end == ',';)
+		if (strtoul(end + 1, &end, 10) > REPEATS_MAX)
+			return "more than 255 times";
+	return NULL;
+}
+
 /* @text without the names of its groups, which go into @pattern. */
 static int strip_names(const char *text, struct pattern *pattern, char *plain, char **ret_message)
 {
 	enum group group;
+	char before = '(';
 	size_t length;
 	int r;
 
 	for (const char *at = text; *at; at++) {
+		const char *what = refused(at, before);
+
+		if (what)
+			return complain(ret_message, what, at, strlen(at));
 		if (*at == '[') {
 			const char *end = bracket_end(at);
 
@@ -81,6 +112,7 @@ static int strip_names(const char *text, struct pattern *pattern, char *plain, c
 			plain = mempcpy(plain, at, (size_t)(end - at));
 			at = end;
 		}
+		before = *at; /* a backslash: of what it hides */
 		*plain++ = *at;
 		if (*at == '\\' && at[1]) {
 			*plain++ = *++at;

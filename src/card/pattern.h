@@ -36,7 +36,11 @@ struct found {
 	regmatch_t spans[PATTERN_MAX_GROUPS + 2];
 };
 
-/* -EINVAL with *ret_message (caller frees): what is wrong with @text; -ENOMEM. */
+/*
+ * -EINVAL with *ret_message (caller frees): what is wrong with @text; -ENOMEM. Beyond what
+ * regcomp() refuses: back references, a repetition of a repetition, + and {} after a group, more
+ * than 255 times.
+ */
 int pattern_compile(const char *text, struct pattern *ret_pattern, char **ret_message);
 void pattern_fini(struct pattern *pattern);
 

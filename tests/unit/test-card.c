@@ -44,6 +44,24 @@ TEST(groups_of_one_name_are_joined_and_brackets_are_left_alone)
 	pattern_fini(&pattern);
 }
 
+TEST(what_could_take_all_memory_is_refused)
+{
+	static const char *const texts[] = {
+		"(a{2}){3}", "a{2}{3}", "a+{3}", "a{256}", "a{1,256}",
+		"(a)\\1",    "(a)+",    "a++",   "a*?",    "a{99999}"
+	};
+	struct pattern pattern;
+	char *message;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		check_int(pattern_compile(texts[i], &pattern, &message), -EINVAL);
+		check(message);
+		free(message);
+	}
+	check_int(pattern_compile("[0-9]{3}a{1,255}(b|c+)*\\++", &pattern, &message), 0);
+	pattern_fini(&pattern);
+}
+
 /* As Finder, cp and rsync bring a card: in any order, and in part. */
 TEST(the_order_of_names_does_not_matter)
 {
