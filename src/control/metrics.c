@@ -25,6 +25,21 @@ static void by_state(FILE *out, const char *name, const char *help, const uint64
 			      file_state_name(state), values[state]);
 }
 
+static void by_tier(FILE *out, const struct volume *volume)
+{
+	const struct transfer_tier *used;
+
+	(void)fprintf(out, "# HELP mediafs_parallel_parts Parts of large files that may be on "
+			   "their way at a time.\n# TYPE mediafs_parallel_parts gauge\n");
+	for (size_t i = 0; (used = volume_tier(volume, i)) != NULL; i++) {
+		unsigned parallel = tier_parallel(used->tier);
+
+		if (parallel)
+			(void)fprintf(out, "mediafs_parallel_parts{tier=\"%s\"} %u\n",
+				      used->tier->name, parallel);
+	}
+}
+
 static void print_metrics(FILE *out, const struct request *request,
 			  const struct volume_status *status)
 {
@@ -59,6 +74,7 @@ static void print_metrics(FILE *out, const struct request *request,
 	gauge(out, "paused", "1 while sending is paused.", transfer->paused);
 	gauge(out, "tier_down", "1 while a tier cannot be reached.", transfer->tier_down);
 	gauge(out, "unpublished", "Changes not yet told to other sites.", status->pending_publish);
+	by_tier(out, request->source->volume);
 }
 
 int request_metrics(struct request *request)

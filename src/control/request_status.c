@@ -29,7 +29,9 @@
  *                  and next_try_ns
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
  *                  tier_error, next_try_ns}; scrub_aside, receiving_rate, verify_backlog,
- * verify_rate, eta_ns (-1 unknown); only when mounted tiers          [{name, url}]; pause
+ *                  verify_rate, eta_ns (-1 unknown); only when mounted
+ *   tiers          [{name, url, parallel}]; parallel: parts of large files that may be on their
+ *                  way there at a time, only when mounted and where it has parts; pause
  *   limit          bytes a second that the network may be used with now, 0 none; limit_rule why
  *                  (limit, timetable, override), limit_until_ns (0: not within a week); metered
  *   disk           {free, total}; conflicts, unpublished, catalog_error,
@@ -204,6 +206,22 @@ int report_limit(struct request *request, const struct settings *settings)
 	return r;
 }
 
+static json_t *tier_json(struct request *request, const struct settings_tier *tier)
+{
+	json_t *item =
+		json_pack("{s:o,s:o}", "name", json_path(tier->name), "url", json_path(tier->url));
+	const struct volume *volume = request->source->volume;
+	const struct transfer_tier *used;
+
+	for (size_t i = 0; item && volume && (used = volume_tier(volume, i)) != NULL; i++) {
+		unsigned parallel = tier_parallel(used->tier);
+
+		if (parallel && strcmp(used->tier->name, tier->name) == 0)
+			(void)json_object_set_new(item, "parallel", json_integer(parallel));
+	}
+	return item;
+}
+
 /* A bad file is told, not fatal: status must answer, all the more when something is wrong. */
 int report_settings(struct request *request)
 {
@@ -220,9 +238,7 @@ int report_settings(struct request *request)
 	for (size_t i = 0; i < settings_tier_count(settings); i++) {
 		const struct settings_tier *tier = settings_tier(settings, i);
 
-		if (json_array_append_new(tiers,
-					  json_pack("{s:o,s:o}", "name", json_path(tier->name),
-						    "url", json_path(tier->url))) < 0)
+		if (json_array_append_new(tiers, tier_json(request, tier)) < 0)
 			return -ENOMEM;
 	}
 	r = request_add(request, "tiers", take_ptr(tiers));

@@ -62,6 +62,7 @@ static int s3_open(const char *url, struct tier **ret_tier)
 		return r;
 	}
 	(void)strcpy(s3->region, s3->place.region);
+	s3_width_init(&s3->width, s3->place.parallel);
 	(void)pthread_once(&curl_once, start_curl);
 	*ret_tier = &s3->tier;
 	return 0;
@@ -401,6 +402,14 @@ static int s3_confirm(struct tier *tier, const char *key, const struct tier_obje
 	return r;
 }
 
+static unsigned s3_parallel(struct tier *tier)
+{
+	struct s3_tier *s3 = s3_of(tier);
+
+	scoped_lock(&s3->lock);
+	return s3->width.now;
+}
+
 static int s3_space(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total)
 {
 	(void)tier, (void)ret_free, (void)ret_total;
@@ -459,4 +468,5 @@ const struct tier_backend s3_backend = {
 	.get_small = s3_get_small,
 	.list = s3_list,
 	.space = s3_space,
+	.parallel = s3_parallel,
 };

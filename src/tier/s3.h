@@ -9,6 +9,7 @@
 #include "tier/s3_credentials.h"
 #include "tier/s3_sign.h"
 #include "tier/s3_url.h"
+#include "tier/s3_width.h"
 #include "util/thread.h"
 
 #define S3_POOL_MAX 32u
@@ -42,6 +43,7 @@ struct s3_tier {
 	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
 	_Atomic int64_t network_ns;  /* monotonic: the network last changed, 0 never */
 	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
+	_Atomic int64_t paced_ns;    /* how long limits and pauses have held us up in all */
 
 	struct mutex lock; /* rank 80; guards the rest */
 	struct cond changed;
@@ -50,6 +52,8 @@ struct s3_tier {
 	char region[64];             /* as the server wants it signed */
 	int64_t clock_offset_s;      /* the server's clock less ours */
 	struct s3_customer customer; /* "" until s3_customer_ready(), then constant */
+	struct s3_width width;       /* of what the uploads in parts have on their way together */
+	unsigned uploads, in_flight; /* such uploads, and parts of theirs */
 	char why[TIER_WHY_SIZE];     /* what the tier as a whole suffers from; "" nothing */
 };
 

@@ -107,6 +107,7 @@ static int pace(struct s3_exchange *exchange, size_t bytes)
 	/* A limit is no silence; those that share our thread were held up with us. */
 	now = monotonic_ns();
 	exchange->moved_ns += now - before;
+	(void)atomic_fetch_add(&exchange->s3->paced_ns, now - before);
 	if (now - before > NS_PER_SEC)
 		atomic_store(&exchange->s3->held_ns, now);
 	return r > 0 ? -ECANCELED : r;
@@ -474,6 +475,12 @@ static void tell_why(struct s3_exchange *exchange, const struct s3_verdict *verd
 			   exchange->curl_error[0] ? exchange->curl_error : "no answer");
 }
 
+static void note_trouble(struct s3_tier *s3)
+{
+	scoped_lock(&s3->lock);
+	s3_width_trouble(&s3->width);
+}
+
 int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pause_ns)
 {
 	struct s3_reply *reply = &exchange->reply;
@@ -496,6 +503,7 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 		return 1;
 	}
 	if (verdict.next == S3_RETRY) {
+		note_trouble(exchange->s3);
 		*ret_pause_ns = pause_after(exchange);
 		again = ++exchange->attempts < tries;
 	} else {

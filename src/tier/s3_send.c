@@ -2,7 +2,8 @@
 
 /*
  * The parts of one object on their way, several at a time, in the caller's thread: it reads the
- * next part (block by block, checked by the source) while the others move.
+ * next part (block by block, checked by the source) while the others move. How many the tier
+ * bears is found out by all uploads in parts together (s3_width.h).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,32 +13,117 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-/* For the buffers of all parts on their way. */
-#define BUFFERS_MAX_BYTES (128u << 20)
+/* For the buffers of all parts on their way: as many as may be of the smallest. */
+#define BUFFERS_MAX_BYTES ((uint64_t)S3_PARALLEL_MAX * S3_PART_MIN_BYTES)
 
 #define PART_TRIES 4u
 #define POLL_MS 200
+#define LOOK_NS (100 * NS_PER_MS)
 
-enum slot_state { SLOT_FREE, SLOT_MOVING, SLOT_WAITING };
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_MOVING, SLOT_WAITING };
 
 struct slot {
 	enum slot_state state;
 	unsigned index; /* of the part, from 0 */
 	char number[12], range[64];
-	uint8_t *buffer; /* owned; parts->part_bytes */
+	uint8_t *buffer; /* owned; parts->part_bytes; NULL: none yet */
+	size_t counted;  /* bytes of the part that moved, however often it is sent */
 	int64_t ready_ns;
 	struct s3_request request;
-	struct s3_exchange exchange; /* initialised unless free */
+	struct s3_exchange exchange; /* initialised while moving or waiting */
 };
 
 struct sending {
 	struct s3_parts *parts;
 	CURLM *multi; /* owned */
 	struct slot slots[S3_PARALLEL_MAX];
-	unsigned slot_count;
-	unsigned next; /* part to read */
-	int error;     /* the first that ends it all */
+	unsigned slot_count; /* as many as there is memory for */
+	unsigned taken;      /* that are not free */
+	unsigned next;       /* part to read */
+	int error;           /* the first that ends it all */
+
+	/* Since the width was last told. */
+	int64_t looked_ns, paced_ns;
+	uint64_t moved_bytes;
+	bool wanted; /* there was memory for one more part, and no room in the width */
 };
+
+/* How many of the parts that the width allows are this upload's: each has one. */
+static unsigned share_locked(const struct s3_tier *s3)
+{
+	unsigned share = s3->width.now / s3->uploads;
+
+	return share ? share : 1;
+}
+
+/* NULL: it waits until a part has arrived. */
+static struct slot *take_slot(struct sending *sending)
+{
+	struct s3_tier *s3 = sending->parts->s3;
+	struct slot *slot = sending->slots;
+	bool fits;
+
+	while (slot < sending->slots + sending->slot_count && slot->state != SLOT_FREE)
+		slot++;
+	if (slot == sending->slots + sending->slot_count)
+		return NULL;
+	scoped_lock(&s3->lock);
+	fits = sending->taken == 0 ||
+	       (sending->taken < share_locked(s3) && s3->in_flight < s3->width.now);
+	sending->wanted = !fits;
+	if (!fits)
+		return NULL;
+	s3->in_flight++;
+	sending->taken++;
+	slot->state = SLOT_READING;
+	slot->counted = 0;
+	return slot;
+}
+
+static void give_slot(struct sending *sending, struct slot *slot)
+{
+	struct s3_tier *s3 = sending->parts->s3;
+	bool is_surplus;
+
+	mutex_lock(&s3->lock);
+	s3->in_flight--;
+	is_surplus = sending->taken-- > share_locked(s3);
+	mutex_unlock(&s3->lock);
+	slot->state = SLOT_FREE;
+	if (is_surplus) {
+		free(slot->buffer);
+		slot->buffer = NULL;
+	}
+}
+
+static void count_moved(struct sending *sending, struct slot *slot)
+{
+	if (slot->exchange.sent <= slot->counted)
+		return;
+	sending->moved_bytes += slot->exchange.sent - slot->counted;
+	slot->counted = slot->exchange.sent;
+}
+
+static void tell_width(struct sending *sending)
+{
+	struct s3_tier *s3 = sending->parts->s3;
+	int64_t now_ns = monotonic_ns(), paced_ns = atomic_load(&s3->paced_ns);
+	struct s3_moved moved = { .wanted = sending->wanted };
+
+	/* Of a copy no byte comes here: it says nothing of the line. */
+	if (sending->parts->origin || now_ns - sending->looked_ns < LOOK_NS)
+		return;
+	for (unsigned i = 0; i < sending->slot_count; i++)
+		if (sending->slots[i].state == SLOT_MOVING)
+			count_moved(sending, &sending->slots[i]);
+	moved.bytes = sending->moved_bytes;
+	moved.held_ns = paced_ns - sending->paced_ns;
+	sending->moved_bytes = 0;
+	sending->looked_ns = now_ns;
+	sending->paced_ns = paced_ns;
+	scoped_lock(&s3->lock);
+	s3_width_look(&s3->width, now_ns, &moved);
+}
 
 static void sending_fini(struct sending *sending)
 {
@@ -46,35 +132,35 @@ static void sending_fini(struct sending *sending)
 
 		if (slot->state == SLOT_MOVING)
 			(void)curl_multi_remove_handle(sending->multi, slot->exchange.easy);
-		if (slot->state != SLOT_FREE)
+		if (slot->state == SLOT_MOVING || slot->state == SLOT_WAITING)
 			s3_exchange_fini(&slot->exchange);
+		if (slot->state != SLOT_FREE)
+			give_slot(sending, slot);
 		free(slot->buffer);
 	}
 	if (sending->multi)
 		(void)curl_multi_cleanup(sending->multi);
+	scoped_lock(&sending->parts->s3->lock);
+	sending->parts->s3->uploads--;
 }
 
 static int sending_init(struct sending *sending)
 {
-	struct s3_parts *parts = sending->parts;
+	const struct s3_parts *parts = sending->parts;
 	uint64_t fit = BUFFERS_MAX_BYTES / parts->part_bytes;
 	unsigned count = parts->s3->place.parallel;
 
+	mutex_lock(&parts->s3->lock);
+	parts->s3->uploads++;
+	mutex_unlock(&parts->s3->lock);
+	sending->paced_ns = atomic_load(&parts->s3->paced_ns);
 	count = count > fit ? (unsigned)fit : count;
-	count = count > parts->count ? parts->count : count;
 	sending->slot_count = count ? count : 1;
 	sending->multi = curl_multi_init();
 	if (!sending->multi)
 		return -ENOMEM;
 	(void)curl_multi_setopt(sending->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
 	(void)curl_multi_setopt(sending->multi, CURLMOPT_MAXCONNECTS, (long)sending->slot_count);
-	for (unsigned i = 0; i < sending->slot_count; i++) {
-		if (parts->origin)
-			continue; /* no byte of it comes here */
-		sending->slots[i].buffer = malloc(parts->part_bytes);
-		if (!sending->slots[i].buffer)
-			return -ENOMEM;
-	}
 	return 0;
 }
 
@@ -84,10 +170,10 @@ static void fail(struct sending *sending, int error)
 		sending->error = error;
 }
 
-static void clear_slot(struct slot *slot)
+static void clear_slot(struct sending *sending, struct slot *slot)
 {
 	s3_exchange_fini(&slot->exchange);
-	slot->state = SLOT_FREE;
+	give_slot(sending, slot);
 }
 
 /* A slot whose exchange is initialised goes (again). */
@@ -99,7 +185,7 @@ static void launch(struct sending *sending, struct slot *slot)
 		r = -ENOMEM;
 	if (r < 0) {
 		fail(sending, r);
-		clear_slot(slot);
+		clear_slot(sending, slot);
 		return;
 	}
 	slot->state = SLOT_MOVING;
@@ -111,6 +197,7 @@ static void landed(struct sending *sending, struct slot *slot, CURLcode curl)
 	int64_t pause_ns = 0;
 	int r = s3_exchange_end(&slot->exchange, curl, &pause_ns);
 
+	count_moved(sending, slot);
 	if (r == 1) {
 		slot->state = SLOT_WAITING;
 		slot->ready_ns = monotonic_ns() + pause_ns;
@@ -124,7 +211,7 @@ static void landed(struct sending *sending, struct slot *slot, CURLcode curl)
 		r = s3_part_arrived(sending->parts, slot->index, reply->etag);
 	if (r < 0)
 		fail(sending, r);
-	clear_slot(slot);
+	clear_slot(sending, slot);
 }
 
 static struct slot *slot_of(struct sending *sending, const CURL *easy)
@@ -160,6 +247,7 @@ static void pump(struct sending *sending)
 		if (slot->state == SLOT_WAITING && slot->ready_ns <= monotonic_ns())
 			launch(sending, slot);
 	}
+	tell_width(sending);
 	if (atomic_load(&sending->parts->s3->stopping))
 		fail(sending, -ECANCELED);
 }
@@ -220,19 +308,26 @@ static int fill(struct sending *sending, struct slot *slot)
 	struct s3_parts *parts = sending->parts;
 	unsigned index = sending->next++;
 	size_t length = s3_part_length(parts, index);
-	int r = read_part(sending, index, slot->buffer);
+	int r;
 
+	if (!slot->buffer)
+		slot->buffer = malloc(parts->part_bytes);
+	r = slot->buffer ? read_part(sending, index, slot->buffer) : -ENOMEM;
 	if (r == 0)
 		r = has_part(parts, index, slot->buffer);
-	if (r != 0)
+	if (r != 0) {
+		give_slot(sending, slot);
 		return r < 0 ? r : 0;
+	}
 	address(sending, slot, index);
 	slot->request.body = slot->buffer;
 	slot->request.body_length = length;
 	slot->request.pace = parts->source;
 	r = s3_payload_hash(slot->buffer, length, slot->request.payload_hash);
-	if (r < 0)
+	if (r < 0) {
+		give_slot(sending, slot);
 		return r;
+	}
 	s3_exchange_init(&slot->exchange, parts->s3, &slot->request);
 	launch(sending, slot);
 	return 0;
@@ -247,6 +342,7 @@ static void fill_by_copy(struct sending *sending, struct slot *slot)
 
 	if (parts->listed[index]) {
 		parts->etags[index] = take_ptr(parts->listed[index]);
+		give_slot(sending, slot);
 		return;
 	}
 	address(sending, slot, index);
@@ -258,38 +354,24 @@ static void fill_by_copy(struct sending *sending, struct slot *slot)
 	launch(sending, slot);
 }
 
-/* The first free slot; *ret_busy: any is not free. */
-static struct slot *look(struct sending *sending, bool *ret_busy)
-{
-	struct slot *found = NULL;
-
-	*ret_busy = false;
-	for (unsigned i = 0; i < sending->slot_count; i++) {
-		if (sending->slots[i].state != SLOT_FREE)
-			*ret_busy = true;
-		else if (!found)
-			found = &sending->slots[i];
-	}
-	return found;
-}
-
 int s3_send_parts(struct s3_parts *parts)
 {
 	cleanup_with(sending_fini) struct sending sending = { .parts = parts };
 	int r = sending_init(&sending);
 
 	while (r == 0) {
-		bool busy;
-		struct slot *slot = look(&sending, &busy);
+		struct slot *slot;
 
 		while (sending.next < parts->count && parts->etags[sending.next])
 			sending.next++; /* it was there when the upload was gone on with */
 
-		if (slot && sending.next < parts->count && parts->origin)
+		sending.wanted = false;
+		slot = sending.next < parts->count ? take_slot(&sending) : NULL;
+		if (slot && parts->origin)
 			fill_by_copy(&sending, slot);
-		else if (slot && sending.next < parts->count)
+		else if (slot)
 			r = fill(&sending, slot);
-		else if (!busy)
+		else if (sending.taken == 0)
 			break;
 		else
 			(void)curl_multi_poll(sending.multi, NULL, 0, POLL_MS, NULL);

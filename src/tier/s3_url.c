@@ -239,7 +239,7 @@ static int take_place(struct s3_place *place, const char *text, size_t length)
 
 int s3_url_parse(const char *url, struct s3_place *ret_place)
 {
-	cleanup_with(s3_place_fini) struct s3_place place = { .parallel = S3_PARALLEL_DEFAULT };
+	cleanup_with(s3_place_fini) struct s3_place place = { .parallel = S3_PARALLEL_MAX };
 	size_t length;
 	int r;
 

@@ -11,7 +11,6 @@
  */
 #include <stdbool.h>
 
-#define S3_PARALLEL_DEFAULT 4u
 #define S3_PARALLEL_MAX 16u
 
 struct s3_place {
@@ -28,7 +27,7 @@ struct s3_place {
 	char *kms_key;          /* NULL: the bucket's */
 	char *customer_file;    /* a file with the key of SSE-C; NULL: not used */
 	bool virtual_host;      /* the bucket is part of the host's name */
-	unsigned parallel;      /* parts of one object on their way at a time */
+	unsigned parallel;      /* parts on their way at a time, at most */
 };
 
 /* -EINVAL when @url is not one. The caller calls s3_place_fini() after success. */

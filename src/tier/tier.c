@@ -73,6 +73,11 @@ int tier_open(const char *name, const char *url, struct tier **ret_tier)
 	return 0;
 }
 
+unsigned tier_parallel(struct tier *tier)
+{
+	return tier->backend->parallel ? tier->backend->parallel(tier) : 0;
+}
+
 void tier_set_owner(struct tier *tier, const char *site_uuid)
 {
 	if (uuid_ok(site_uuid))

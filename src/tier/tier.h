@@ -160,6 +160,9 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	 */
 	int (*survey)(struct tier *tier, survey_fn fn, void *arg);
 
+	/* May be NULL. As tier_parallel(). */
+	unsigned (*parallel)(struct tier *tier);
+
 	/* The device of the file system that it is on. NULL: it is not on this machine. */
 	int (*device)(struct tier *tier, dev_t *ret_device);
 };
@@ -182,6 +185,9 @@ DEFINE_CLEANUP(struct tier *, tier_close)
 
 /* Whoever waits for the place leaves; later calls fail with -ECANCELED. Not every kind can. */
 void tier_stop(struct tier *tier);
+
+/* Parts of large objects that may be on their way there at a time, now. 0: it has no parts. */
+unsigned tier_parallel(struct tier *tier);
 
 #define TIER_WHY_SIZE 256
 

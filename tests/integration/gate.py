@@ -21,6 +21,9 @@ class Gate:
         self.stall = None      # what the first line of requests holds that go no further
         self.stalled = 0       # such requests that wait now
         self.stalled_most = 0
+        self.refuse = None     # what the first line of requests holds that get 503 SlowDown
+        self.refused = 0
+        self.pace = 0          # seconds that each 64 KiB to the server takes, on each connection
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
         self.copies = []       # first lines of requests that make the server copy an object
@@ -74,6 +77,9 @@ class Gate:
                     if b"\r\nx-amz-copy-source:" in data:
                         self.copies.append(line)
                     self.wait_while_stalled(link, line)
+                    if self.refuse and self.refuse in line:
+                        self.refused += 1
+                        break
                     if self.swallow and self.swallow in data:
                         self.swallow = None
                         self.swallowed += 1
@@ -84,9 +90,22 @@ class Gate:
                             return
                     self.sent += len(data)
                     self.lock.notify_all()
+                if self.pace:
+                    threading.Event().wait(self.pace * len(data) / (1 << 16))
                 server.sendall(data)
+            if data:
+                self.send_refusal(client)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
+
+    @staticmethod
+    def send_refusal(client):
+        """An answer in the middle of the request: what is still on its way is thrown away."""
+        body = b"<Error><Code>SlowDown</Code></Error>"
+        client.sendall(b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: "
+                       b"%d\r\n\r\n%s" % (len(body), body))
+        while client.recv(1 << 16):
+            pass
 
     def wait_while_stalled(self, link, line):
         if not self.stall or self.stall not in line:

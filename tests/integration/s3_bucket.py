@@ -11,7 +11,8 @@ from lib import run
 
 MIB = 1 << 20
 PART = 16 * MIB
-PARALLEL = 4
+PARALLEL = 4  # parts on their way, where it begins
+AT_MOST = f"&parallel={PARALLEL}"  # for tests that count what is sent again
 
 
 class Bucket:

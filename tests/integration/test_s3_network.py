@@ -16,7 +16,7 @@ import pytest
 from gate import Gate
 from lib import BLOCK, pattern, wait_for
 from net import SERVER, cable, has_tun, line
-from s3_bucket import MIB, PARALLEL, PART, tier_error
+from s3_bucket import AT_MOST, MIB, PARALLEL, PART, tier_error
 
 GIB = 1 << 30
 ROUNDS = int(os.environ.get("MEDIAFS_TEST_ROUNDS", "1"))
@@ -32,12 +32,12 @@ class Away:
         self.bucket, self.ends = bucket, ends
         self.gate = Gate(bucket.port, listener=ends.listener())
 
-    def url(self):
-        return self.bucket.url(self.gate.port).replace("127.0.0.1", SERVER)
+    def url(self, more):
+        return self.bucket.url(self.gate.port, more=more).replace("127.0.0.1", SERVER)
 
-    def site(self, sites, name="cart", env=None, **options):
+    def site(self, sites, name="cart", more="", env=None, **options):
         with self.ends.at_the_cart():
-            return sites(name, tier=self.url(), **options).mount(env=env)
+            return sites(name, tier=self.url(more), **options).mount(env=env)
 
     def mount(self, site):
         with self.ends.at_the_cart():
@@ -117,7 +117,7 @@ def test_kills_and_cuts_send_only_parts_in_flight_again(bucket, sites):
     chance.shuffle(acts)
     with away(bucket, cable()) as there:
         gate = there.gate
-        cart = there.site(sites, settings={"transfer.pause": "yes"})
+        cart = there.site(sites, more=AT_MOST, settings={"transfer.pause": "yes"})
         digest = put(cart.mnt / "clip.mov", SIZE)
         cart.wait("clip.mov", "verified", timeout=3600)
         moments = sorted(chance.randrange(PART // 2, SIZE) for _ in acts)

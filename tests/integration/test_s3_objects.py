@@ -7,11 +7,11 @@ import pytest
 
 from gate import Gate
 from lib import mediafs, pattern, wait_for
-from s3_bucket import MIB, PARALLEL, PART, make_certificate, tier_error
+from s3_bucket import AT_MOST, MIB, PARALLEL, PART, make_certificate, tier_error
 
 
 def test_kill_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
-    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    cart = sites("cart", tier=bucket.url(gate.port, more=AT_MOST)).mount()
     data = pattern(8 * PART + 12345)
     gate.hold(5 * PART + PART // 2)
     (cart.mnt / "clip.mov").write_bytes(data)
@@ -84,7 +84,7 @@ def test_an_upload_whose_file_went_away_is_given_up(any_bucket, any_gate, sites)
 
 @pytest.mark.slow
 def test_a_cut_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
-    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    cart = sites("cart", tier=bucket.url(gate.port, more=AT_MOST)).mount()
     data = pattern(6 * PART + 1)
     gate.hold(3 * PART)
     (cart.mnt / "clip.mov").write_bytes(data)
