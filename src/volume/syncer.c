@@ -505,12 +505,27 @@ static void *body(void *arg)
 		told = r;
 	}
 	finish(syncer);
+	scoped_lock(&syncer->lock);
+	syncer->finished = true;
+	cond_broadcast(&syncer->changed);
 	return NULL;
 }
 
 int syncer_start(struct syncer *syncer)
 {
 	return thread_start(&syncer->thread, "sync", body, syncer);
+}
+
+void syncer_finish(struct syncer *syncer)
+{
+	int64_t until_ns = monotonic_ns() + FINISH_NS;
+
+	scoped_lock(&syncer->lock);
+	syncer->stop = true;
+	cond_broadcast(&syncer->changed);
+	while (syncer->thread.running && !syncer->finished &&
+	       cond_wait_until(&syncer->changed, &syncer->lock, until_ns))
+		;
 }
 
 void syncer_stop(struct syncer *syncer)

@@ -9,6 +9,11 @@
 
 struct syncer *syncer_new(struct volume *volume);
 int syncer_start(struct syncer *syncer);
+/*
+ * What is stored is told to other sites, which takes 10 s at most, and nothing more is. While tiers
+ * still work; the thread may be at it still, and ends when they are stopped.
+ */
+void syncer_finish(struct syncer *syncer);
 /* Its thread has ended. Others may still wake it: until they have ended it is not freed. */
 void syncer_stop(struct syncer *syncer);
 void syncer_free(struct syncer *syncer);

@@ -265,6 +265,8 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 
 void volume_end_reads(struct volume *volume)
 {
+	if (volume->syncer)
+		syncer_finish(volume->syncer);
 	/* Nobody who is to end waits for a tier from here on. */
 	transfer_stop(volume->transfer);
 	hydrator_stop(volume->hydrator);
@@ -277,9 +279,11 @@ void volume_close(struct volume *volume)
 		return;
 	volume_set_notify(volume, NULL);
 	if (volume->syncer)
-		syncer_stop(volume->syncer);
+		syncer_finish(volume->syncer);
 	if (volume->transfer)
 		transfer_stop(volume->transfer);
+	if (volume->syncer)
+		syncer_stop(volume->syncer);
 	if (volume->hydrator)
 		hydrator_stop(volume->hydrator);
 	if (volume->historian)

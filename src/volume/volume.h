@@ -31,7 +31,8 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 
 /*
  * No request comes any more: every read that is parked is answered, an error if need be, and none
- * is later. Nothing is fetched or sent from here on. Waits for what a tier is doing just now.
+ * is later. Nothing is fetched or sent from here on. Waits for what a tier is doing just now, and
+ * 10 s at most until other sites are told what is stored.
  */
 void volume_end_reads(struct volume *volume);
 
