@@ -9,8 +9,9 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lib import Site, run, tool  # noqa: E402  (the path comes first)
+import tiers  # noqa: E402
 from s3_bucket import (any_bucket, any_gate, bucket, gate, servers,  # noqa: E402, F401
-                       servers_base)
+                       servers_base, shared_buckets)
 
 HERE = pathlib.Path(__file__).parent
 
@@ -39,16 +40,57 @@ def sites(tmp_path):
         site.close()
 
 
+def pytest_generate_tests(metafunc):
+    """What is marked so runs with each kind of tier, unless one kind is asked for."""
+    everywhere = metafunc.definition.get_closest_marker("every_tier")
+    if everywhere and "MEDIAFS_TEST_TIER" not in os.environ:
+        metafunc.parametrize("tier_kind", [kind if kind == "dir" else
+                                           pytest.param(kind, marks=pytest.mark.slow)
+                                           for kind in tiers.KINDS])
+
+
+def pytest_collection_modifyitems(config, items):
+    """With another kind of tier only those that have one run."""
+    if tiers.KIND != "dir":
+        config.hook.pytest_deselected(items=[item for item in items
+                                             if "tier" not in item.fixturenames])
+        items[:] = [item for item in items if "tier" in item.fixturenames]
+
+
+def pytest_runtest_setup(item):
+    """What a test needs of its tier it says itself, and why."""
+    kind = tiers.KIND
+    if hasattr(item, "callspec"):
+        kind = item.callspec.params.get("tier_kind", kind)
+    only = item.get_closest_marker("folder")
+    if only and kind != "dir":
+        pytest.skip(f"about a folder: {only.args[0]}")
+    if item.get_closest_marker("conditional") and kind == "swift":
+        pytest.skip("a server without conditional PUT: sites that store one name in one moment "
+                    "write over each other (HACKING, Open)")
+
+
 @pytest.fixture
-def tier(tmp_path):
-    folder = tmp_path / "tier"
-    folder.mkdir()
-    return folder
+def tier_kind():
+    return tiers.KIND
+
+
+@pytest.fixture
+def tier(tier_kind, tmp_path, request):
+    """Where copies go: empty, the test's own (tiers.py)."""
+    if tier_kind == "dir":
+        folder = tiers.Folder(tmp_path / "tier")
+        folder.mkdir()
+        yield folder
+        return
+    place = tiers.new_place(request.getfixturevalue("shared_buckets")(tier_kind))
+    yield place
+    place.door.close()
 
 
 @pytest.fixture
 def cart(sites, tier):
-    """A mounted cart with a directory tier."""
+    """A mounted cart with that tier."""
     return sites("cart", tier=tier).mount()
 
 

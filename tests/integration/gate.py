@@ -2,6 +2,8 @@
 import contextlib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 
 
@@ -166,3 +168,43 @@ class Gate:
         self.listener.close()
         self.release()
         self.cut()
+
+
+class Door:
+    """A gate that can only be shut and opened, in a process of its own.
+
+    So it goes on while a test's process waits for a mount with Python's lock held, as in a mapping.
+    """
+
+    def __init__(self, target_port):
+        self.process = subprocess.Popen([sys.executable, __file__, str(target_port)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.port = int(self.process.stdout.readline())
+
+    def tell(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == word + "\n"
+
+    def shut(self):
+        self.tell("shut")
+
+    def open(self):
+        self.tell("open")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def main():
+    gate = Gate(int(sys.argv[1]))
+    print(gate.port, flush=True)
+    for line in sys.stdin:
+        getattr(gate, line.strip())()
+        print(line, end="", flush=True)
+
+
+if __name__ == "__main__":
+    main()

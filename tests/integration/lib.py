@@ -89,7 +89,7 @@ def pattern(size, seed=1):
 
 def url(tier):
     """A tier is named by its URL, or is a folder."""
-    return tier if "://" in str(tier) else f"file://{tier}"
+    return str(tier) if "://" in str(tier) else f"file://{tier}"
 
 
 class Callers:

@@ -41,8 +41,8 @@ class Bucket:
         self.keys.write_text(f"aws_access_key_id = {access or s3_servers.access_key(self.kind)}\n"
                              f"aws_secret_access_key = {secret}\n")
 
-    def url(self, port=None, scheme="http", more=""):
-        return (f"s3://{self.name}/show 1?endpoint={scheme}://127.0.0.1:{port or self.port}"
+    def url(self, port=None, scheme="http", more="", prefix="show 1"):
+        return (f"s3://{self.name}/{prefix}?endpoint={scheme}://127.0.0.1:{port or self.port}"
                 f"&credentials={self.keys}{more}").replace(" ", "%20")
 
     def media(self):
@@ -97,6 +97,18 @@ def make_bucket(kind, servers, folder):
     if not server:
         pytest.skip(f"no packages for {kind}")
     return Bucket(kind, server, folder)
+
+
+@pytest.fixture(scope="session")
+def shared_buckets(servers, tmp_path_factory):
+    """One for all tests of a worker, by the kind of its server."""
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = make_bucket(kind, servers, tmp_path_factory.mktemp(kind))
+        return made[kind]
+    return get
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from lib import MEDIAFS, PATIENCE, Site, flip, is_mounted, mediafs, run, wait_for
+from lib import MEDIAFS, PATIENCE, Site, flip, is_mounted, mediafs, run, url, wait_for
 
 COMMANDS = ["init", "mount", "umount", "status", "ls", "wait", "evict", "fetch", "pin", "unpin",
             "log", "conflicts", "config", "limit", "pause", "resume", "tier", "metrics"]
@@ -66,7 +66,7 @@ def test_wrong_usage_is_two():
 def test_init_says_what_it_made(tmp_path, tier):
     answer = json.loads(mediafs("init", tmp_path / "s", "--site", "cart-a", "--tier", tier,
                                 "--json").stdout)
-    assert answer["site"] == "cart-a" and answer["tier"] == f"file://{tier}"
+    assert answer["site"] == "cart-a" and answer["tier"] == url(tier)
     store = json.loads((tmp_path / "s/store.json").read_text())
     assert answer["volume"] in store.values()
     fails("init", tmp_path / "s", code=6, says="is a store already")
@@ -88,7 +88,7 @@ def test_init_that_fails_leaves_nothing(tmp_path, tier):
     (tmp_path / "full/file").write_text("x")
     fails("init", tmp_path / "full", "--tier", tier, code=6, says="is not empty")
     assert os.listdir(tmp_path / "full") == ["file"]
-    assert os.listdir(tier) == []
+    assert list(tier.iterdir()) == []
 
 
 def test_init_keeps_store_and_tier_apart(tmp_path):
@@ -396,11 +396,11 @@ def test_wait_has_a_code_for_each_end(cart, tier):
     cart.wait_state("A001.mov", "queued")
     answer = fails("wait", cart.mnt, "--for", "stored", "--timeout", "500ms", code=3, says="pending")
     assert (answer["files"], answer["done_files"], answer["ignored_files"]) == (1, 0, 1)
-    tier.rename(tier.parent / "away")
+    tier.take_away()
     cart.cmd("resume")
     fails("wait", cart.mnt, "--for", "stored", "--offline", "100ms", code=4,
           says="the tier is away")
-    (tier.parent / "away").rename(tier)
+    tier.bring_back()
     cart.wait()
 
 

@@ -110,6 +110,7 @@ def test_with_verify_close_the_close_fails(failing, tier):
     check_damaged_and_kept_here(failing, tier, "clip.mov")
 
 
+@pytest.mark.folder("its disk fails")
 @pytest.mark.parametrize("call", ["write", "sync", "read"])
 def test_an_error_of_the_tiers_disk_is_tried_again(failing, tier, call):
     failing.fault(f"{call} {errno.EIO} */.mediafs/v1/tmp/part-*")
@@ -125,6 +126,7 @@ def test_an_error_of_the_tiers_disk_is_tried_again(failing, tier, call):
     assert (tier / "clip.mov").read_bytes() == data
 
 
+@pytest.mark.folder("its disk fails")
 def test_a_tier_that_keeps_other_bytes_is_found_out(failing, tier):
     failing.fault("flip 0 */.mediafs/v1/tmp/part-*")
     assert write(failing.mnt / "clip.mov", pattern(3 * MIB)) == 0
@@ -179,6 +181,7 @@ def test_a_path_that_cannot_be_looked_at_is_told_later_and_the_others_go_on(fail
     assert os.readlink(editorial.mnt / "DAY1/best") == "clip.mov"
 
 
+@pytest.mark.folder("its disk fails")
 def test_what_was_set_aside_is_sent_when_its_cause_went_and_a_person_says_so(failing, tier):
     failing.set("transfer.retry_max", "100ms")
     failing.fault(f"write {errno.EPERM} */.mediafs/v1/tmp/part-*")
@@ -192,15 +195,15 @@ def test_what_was_set_aside_is_sent_when_its_cause_went_and_a_person_says_so(fai
 
 
 @pytest.mark.parametrize("seconds", [-86400, 86400])
-def test_a_clock_that_is_set_stalls_nothing(failing, tier, tmp_path, seconds):
-    tier.rename(tmp_path / "away")
+def test_a_clock_that_is_set_stalls_nothing(failing, tier, seconds):
+    tier.take_away()
     assert write(failing.mnt / "clip.mov", pattern(MIB)) == 0
     wait_for(lambda: failing.status()["moving"]["tier_down"], "the tier to be away")
     failing.set("ingest.settle", "1s")
     assert write(failing.mnt / "settling.mov", pattern(MIB, 2)) == 0
     failing.wait_state("settling.mov", "queued")
     failing.fault(f"clock {seconds} *")
-    (tmp_path / "away").rename(tier)
+    tier.bring_back()
     failing.wait("", timeout=20)
     assert write(failing.mnt / "after.mov", pattern(MIB, 3)) == 0
     failing.wait("", timeout=20)
@@ -242,6 +245,7 @@ def test_the_catalog_comes_back_by_itself(failing, tier, call, code):
     assert (failing.mnt / "kept.mov").read_bytes() == data
 
 
+@pytest.mark.folder("how names are made on it")
 def test_a_tier_without_noreplace(failing, tier):
     """As NFS: rename() can only replace."""
     failing.fault(f"noreplace {errno.EINVAL} *")
@@ -272,8 +276,8 @@ def read_at(site, name, offset, length):
 
 
 @pytest.mark.parametrize("fault", [
-    f"read {errno.EIO} */tier/clip.mov",   # the tier's disk
-    "flip 0 */tier/clip.mov",              # the tier lies
+    pytest.param(f"read {errno.EIO} */tier/clip.mov", marks=pytest.mark.folder("its disk fails")),
+    pytest.param("flip 0 */tier/clip.mov", marks=pytest.mark.folder("its disk lies")),
     f"write {errno.EIO} */tree/clip.mov",  # no way to keep here what comes
     f"sync {errno.EIO} */tree/clip.mov",
 ])

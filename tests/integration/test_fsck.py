@@ -134,11 +134,12 @@ def test_a_flip_before_the_read_back_is_never_stored(sites, tier):
     assert not (tier / "a.mov").exists()
 
 
+@pytest.mark.every_tier
 def test_a_flip_in_the_tier_is_found_and_the_file_is_sent_again(cart, tier):
     data = put(cart, "a.mov")
     put(cart, "b.mov", 2)
     cart.umount()
-    flip(tier / "a.mov", 99)
+    (tier / "a.mov").damage(99)
     (tier / "b.mov").unlink()
     report = check("--remote", "-n", cart.store, code=LEFT)
     assert [found["path"] for found in findings(report, "bad copy")] == ["a.mov"]
@@ -160,7 +161,7 @@ def test_both_copies_broken_are_both_named_and_nothing_is_touched(cart, tier):
     put(cart, "a.mov")
     cart.umount()
     flip(cart.tree / "a.mov", 5)
-    flip(tier / "a.mov", 5, bit=1)
+    (tier / "a.mov").damage(5, bit=1)
     local, remote = (cart.tree / "a.mov").read_bytes(), (tier / "a.mov").read_bytes()
     report = check("--full", "--remote", "-y", cart.store, code=LEFT)
     assert findings(report, "damaged block") and findings(report, "bad copy")
@@ -233,8 +234,7 @@ def test_a_catalog_that_lies_about_names_is_mended(cart):
 
 def test_a_file_lost_from_the_queue_is_queued_again(cart, tier):
     cart.umount()
-    tier.chmod(0o500)
-    (tier / ".mediafs").rename(tier / "away")
+    tier.take_away()
     cart.mount()
     put(cart, "a.mov", state="verified")
     cart.umount()
@@ -243,8 +243,7 @@ def test_a_file_lost_from_the_queue_is_queued_again(cart, tier):
     assert found["what"] == "file not queued"
     check("-p", cart.store, code=CORRECTED)
     assert not findings(check(cart.store))
-    (tier / "away").rename(tier / ".mediafs")
-    tier.chmod(0o700)
+    tier.bring_back()
     cart.mount()
     cart.wait(state="stored")
 
@@ -396,14 +395,14 @@ def test_a_repair_that_was_cut_short_before_the_times_is_ended_with_them(cart):
 def test_a_tier_that_is_away_is_no_proof_of_loss(cart, tier):
     put(cart, "a.mov")
     cart.umount()
-    tier.rename(tier.parent / "away")
+    tier.take_away()
     report = check("--remote", cart.store, code=OPERATIONAL)
     assert report["errors"] and not findings(report) and not report["complete"]
     tier.mkdir()  # the mount point of a NAS that is not mounted
     report = check("--remote", "-p", cart.store, code=OPERATIONAL)
     assert not findings(report)
     tier.rmdir()
-    (tier.parent / "away").rename(tier)
+    tier.bring_back()
     assert not findings(check("--remote", cart.store))
 
 

@@ -2,6 +2,8 @@
 import contextlib
 import os
 
+import pytest
+
 from lib import fsck, mediafs, pattern, run, same_tree, wait_for
 
 
@@ -20,6 +22,7 @@ def make_card(folder):
     return folder
 
 
+@pytest.mark.every_tier
 def test_a_card_goes_from_cart_to_editorial(pair, tmp_path):
     cart, editorial = pair
     card = make_card(tmp_path / "card")

@@ -42,6 +42,7 @@ def drop_caches(site, name):
     os.close(handle)
 
 
+@pytest.mark.every_tier
 def test_an_evicted_file_looks_and_reads_as_before(clip):
     site, name, data = clip
     before = os.stat(site.mnt / name)
@@ -75,7 +76,7 @@ def test_only_what_is_read_comes_back(clip):
 def test_head_and_tail_stay_without_a_tier(clip, tier):
     site, name, data = clip
     evict(site, name)
-    tier.rename(tier.with_name("away"))
+    tier.take_away()
     with open(site.mnt / name, "rb", buffering=0) as reader:
         assert reader.read(1 << 20) == data[:1 << 20]
         reader.seek(CLIP - (1 << 20))
@@ -176,7 +177,7 @@ def test_what_is_open_or_pinned_stays(clip):
 
 def test_nothing_goes_while_the_copy_is_not_good(clip, tier):
     site, name, _ = clip
-    flip(tier / name, 6 * BLOCK)
+    (tier / name).damage(6 * BLOCK)
     assert evict(site, name, check=False).returncode != 0
     assert resident(site, name) >= CLIP
     assert site.state(name) != "evicted"
@@ -188,24 +189,25 @@ def test_nothing_goes_while_the_copy_is_not_good(clip, tier):
 
 def test_nothing_goes_while_the_tier_is_away(clip, tier):
     site, name, _ = clip
-    tier.rename(tier.with_name("away"))
+    tier.take_away()
     refused = evict(site, name, check=False)
     assert refused.returncode != 0 and "copies" in refused.stderr
     assert resident(site, name) >= CLIP
 
 
 def test_what_is_not_stored_stays(cart, tier):
-    tier.rename(tier.with_name("away"))
+    tier.take_away()
     (cart.mnt / "clip.mov").write_bytes(pattern(CLIP))
     cart.wait("clip.mov", "verified")
     assert evict(cart, "clip.mov", check=False).returncode != 0
     assert resident(cart, "clip.mov") >= CLIP
 
 
+@pytest.mark.every_tier
 def test_a_flipped_bit_in_the_tier_is_never_served(clip, tier):
     site, name, data = clip
     evict(site, name)
-    flip(tier / name, 6 * BLOCK + 3)
+    (tier / name).damage(6 * BLOCK + 3)
     with open(site.mnt / name, "rb", buffering=0) as reader:
         reader.seek(6 * BLOCK)
         with pytest.raises(OSError) as failure:
@@ -220,8 +222,7 @@ def test_a_reader_waits_for_the_tier_but_not_for_ever(clip, tier):
     site, name, data = clip
     site.set("transfer.hydrate_timeout", "1s")
     evict(site, name)
-    away = tier.with_name("away")
-    tier.rename(away)
+    tier.take_away()
     with open(site.mnt / name, "rb", buffering=0) as reader:
         reader.seek(6 * BLOCK)
         with pytest.raises(OSError) as failure:
@@ -232,21 +233,21 @@ def test_a_reader_waits_for_the_tier_but_not_for_ever(clip, tier):
             read = pool.submit(os.pread, reader.fileno(), 4096, 6 * BLOCK)
             os.listdir(site.mnt)  # nothing else waits with it
             os.stat(site.mnt / name)
-            away.rename(tier)
+            tier.bring_back()
             assert read.result(60) == data[6 * BLOCK:6 * BLOCK + 4096]
 
 
 def test_a_reader_that_is_killed_leaves_nothing_behind(clip, tier):
     site, name, data = clip
     evict(site, name)
-    tier.rename(tier.with_name("away"))
+    tier.take_away()
     reader = subprocess.Popen(["dd", f"if={site.mnt / name}", "of=/dev/null", "bs=1M", "skip=24"],
                               stderr=subprocess.DEVNULL)
     with pytest.raises(subprocess.TimeoutExpired):
         reader.wait(1)
     reader.kill()
     reader.wait(10)
-    tier.with_name("away").rename(tier)
+    tier.bring_back()
     assert (site.mnt / name).read_bytes() == data
 
 

@@ -7,12 +7,13 @@ import json
 import os
 import random
 import shutil
+import tempfile
 import sqlite3
 import uuid
 
 import pytest
 
-from lib import flip, is_mounted, mediafs, pattern, run, same_tree, wait_for
+from lib import is_mounted, mediafs, pattern, run, same_tree, wait_for
 
 
 def tree(site):
@@ -91,10 +92,10 @@ def test_a_renamed_folder_keeps_the_bytes_that_are_here(pair, tier):
              and (editorial.mnt / "DAY 1 renamed/A001/C002.mov").exists(), "the new name")
     wait_same(cart, editorial)
     editorial.umount()
-    tier.rename(tier.parent / "away")
+    tier.take_away()
     editorial.mount()
     assert (editorial.mnt / "DAY 1 renamed/A001/C001.mov").read_bytes() == pattern_of(cart)
-    (tier.parent / "away").rename(tier)
+    tier.bring_back()
 
 
 def pattern_of(cart):
@@ -207,18 +208,19 @@ def test_both_sites_may_write(writers):
     wait_same(cart, editorial)
 
 
+@pytest.mark.every_tier
+@pytest.mark.conditional
 def test_a_conflict_keeps_both(writers, tier):
     cart, editorial = writers
     (cart.mnt / "base").write_text("base")
     cart.wait()
     wait_same(cart, editorial)
-    away = tier.parent / "away"
-    tier.rename(away)                   # nobody hears of the other
+    tier.take_away()                   # nobody hears of the other
     (cart.mnt / "cut.edl").write_text("made at the cart")
     (editorial.mnt / "cut.edl").write_text("made at editorial, longer")
     cart.wait(state="verified")
     editorial.wait(state="verified")
-    away.rename(tier)
+    tier.bring_back()
     cart.wait()
     editorial.wait()
     wait_for(lambda: len(list(cart.mnt.iterdir())) == 3
@@ -236,12 +238,11 @@ def test_an_edit_survives_a_deletion_elsewhere(writers, tier):
     cart.wait()
     wait_same(cart, editorial)
     assert (editorial.mnt / "a").read_text() == "one"
-    away = tier.parent / "away"
-    tier.rename(away)
+    tier.take_away()
     (cart.mnt / "a").unlink()
     (editorial.mnt / "a").write_text("edited")
     editorial.wait(state="verified")
-    away.rename(tier)
+    tier.bring_back()
     editorial.wait()
     wait_for(lambda: (cart.mnt / "a").exists(), "the edit at the cart")
     wait_same(cart, editorial)
@@ -318,7 +319,7 @@ def test_a_flipped_bit_in_a_segment_is_found_named_and_not_applied(sites, tier, 
     cart.umount()                       # nothing more comes
     victim = segments(tier)[-1]
     good = victim.read_bytes()
-    flip(victim, len(good) // 2)
+    victim.damage(len(good) // 2)
     editorial = sites("editorial", join=tier, settings={"sync.poll": "100ms"}).mount()
     wait_for(lambda: [event for event in editorial.events()
                       if event["event"] == "journal refused"], "the refusal")
@@ -351,11 +352,10 @@ class Forger:
                                             ctypes.c_size_t, ctypes.c_int]
 
     def xxh128(self, data):
-        file = self.folder / "text"
-        file.write_bytes(data)
-        digest = run("xxhsum", "-H128", file).stdout.split()[0]
-        file.unlink()
-        return digest
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            return run("xxhsum", "-H128", file.name).stdout.split()[0]
 
     def write(self, *records):
         self.number += 1
@@ -422,7 +422,7 @@ def test_editorial_serves_no_flipped_bit(pair, tier):
     (cart.mnt / "clip.mov").write_bytes(pattern(9 << 20))
     cart.wait()
     wait_for(lambda: (editorial.mnt / "clip.mov").exists(), "the clip")
-    flip(tier / "clip.mov", (5 << 20) + 3)
+    (tier / "clip.mov").damage((5 << 20) + 3)
     with open(editorial.mnt / "clip.mov", "rb") as clip:
         assert len(clip.read(1 << 20)) == 1 << 20
         clip.seek(4 << 20)
@@ -435,15 +435,14 @@ def test_editorial_serves_no_flipped_bit(pair, tier):
 
 def test_a_tier_that_goes_and_comes_back_delays_only(pair, tier):
     cart, editorial = pair
-    away = tier.parent / "away"
     (cart.mnt / "before").write_text("before")
     cart.wait()
     wait_same(cart, editorial)
-    tier.rename(away)
+    tier.take_away()
     fill(cart.mnt)
     (cart.mnt / "before").rename(cart.mnt / "after")
     cart.wait(state="verified")
-    away.rename(tier)
+    tier.bring_back()
     cart.wait()
     wait_same(cart, editorial)
 
@@ -569,6 +568,7 @@ def test_a_store_from_a_backup_begins_a_new_journal(sites, tier, cart, tmp_path)
     wait_same(cart, editorial)
 
 
+@pytest.mark.every_tier
 def test_what_was_stored_is_told_before_the_volume_goes(sites, tier):
     slow = {"sync.flush": "1h"}
     cart = sites("cart", tier=tier, settings=slow).mount()

@@ -9,14 +9,18 @@ import time
 
 import pytest
 
-from lib import BLOCK, flip, loop_image, pattern, run, wait_for
+from lib import BLOCK, loop_image, pattern, run, wait_for
 
 MIB = 1 << 20
 QUICK = {"transfer.retry_max": "200ms"}
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 NO_FLUSH = 2
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
+
+def on_a_disk(test):
+    """The tier is the test's own disk."""
+    needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting images needs root")
+    return needs_root(pytest.mark.folder("on a disk of its own")(test))
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def check_arrives(site, disk, name="after.mov"):
              "no temporary file")
 
 
-@needs_root
+@on_a_disk
 def test_full_and_with_room_again(sites, disk):
     site = sites("cart", tier=disk.point, settings=QUICK).mount()
     filler = disk.point / "somebody-elses.bin"
@@ -84,7 +88,7 @@ def test_full_and_with_room_again(sites, disk):
     check_arrives(site, disk)
 
 
-@needs_root
+@on_a_disk
 def test_unmounted_is_never_an_empty_tier(sites, disk):
     site = sites("cart", tier=disk.point, settings=QUICK).mount()
     (site.mnt / "before.mov").write_bytes(pattern(3 * BLOCK))
@@ -105,7 +109,7 @@ def pattern_of(site, name):
     return (site.tree / name).read_bytes()
 
 
-@needs_root
+@on_a_disk
 def test_pulled_out_in_the_middle(sites, disk):
     site = sites("cart", tier=disk.point, settings={**QUICK, "transfer.limit": "8M"}).mount()
     for index in range(4):
@@ -126,7 +130,7 @@ def test_what_is_urgent_goes_beside_an_original(sites, tier):
     site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
     (site.mnt / "clip.mov").write_bytes(pattern(64 * MIB))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
-    (site.mnt / "other.mov").write_bytes(pattern(8 * MIB, 1))
+    (site.mnt / "other.mov").write_bytes(pattern(17 * MIB, 1))
     wait_for(lambda: site.state("other.mov") == "queued", "another original to wait")
     (site.mnt / "report.pdf").write_bytes(pattern(1000, 2))
     wait_for(lambda: site.state("report.pdf") == "stored", "the report to be stored")
@@ -137,6 +141,7 @@ def test_what_is_urgent_goes_beside_an_original(sites, tier):
         assert (tier / name).read_bytes() == (site.tree / name).read_bytes()
 
 
+@pytest.mark.folder("it has temporary files")
 def test_what_was_left_half_written_goes_at_the_start(cart, tier):
     temps = tier / ".mediafs/v1/tmp"
     site = cart.status()["site_uuid"]
@@ -154,7 +159,7 @@ def test_what_was_left_half_written_goes_at_the_start(cart, tier):
     assert all(path.exists() for path in others)
 
 
-@needs_root
+@on_a_disk
 def test_read_only(sites, disk):
     site = sites("cart", tier=disk.point, settings=QUICK).mount()
     disk.remount("ro")
@@ -165,6 +170,7 @@ def test_read_only(sites, disk):
     check_arrives(site, disk)
 
 
+@pytest.mark.folder("another one may be mounted under its path")
 def test_another_place_under_the_same_path(sites, tmp_path, tier):
     site = sites("cart", tier=tier, settings=QUICK).mount()
     (site.mnt / "clip.mov").write_bytes(pattern(MIB))
@@ -188,7 +194,7 @@ def test_a_copy_that_changed_is_not_trusted(pair, tier):
     (cart.mnt / "clip.mov").write_bytes(data)
     cart.wait("clip.mov")
     wait_for(lambda: (editorial.mnt / "clip.mov").exists(), "the clip at editorial")
-    flip(tier / "clip.mov", 2 * BLOCK + 5)
+    (tier / "clip.mov").damage(2 * BLOCK + 5)
 
     # The cart keeps its bytes: there is no good copy.
     assert cart.cmd("evict", cart.mnt / "clip.mov", check=False).returncode != 0
@@ -208,7 +214,7 @@ def test_a_copy_that_is_short_or_gone_is_not_trusted(cart, tier):
     for index in range(2):
         (cart.mnt / f"clip{index}.mov").write_bytes(pattern(4 * BLOCK, index))
     cart.wait()
-    os.truncate(tier / "clip0.mov", 3 * BLOCK)
+    (tier / "clip0.mov").truncate(3 * BLOCK)
     (tier / "clip1.mov").unlink()
     for index in range(2):
         assert cart.cmd("evict", cart.mnt / f"clip{index}.mov", check=False).returncode != 0
@@ -225,6 +231,7 @@ def test_a_file_of_others_where_our_folder_should_be(cart, tier):
     assert len(ours) == 1 and ours[0].read_bytes() == pattern_of(cart, "DAY1/clip.mov")
 
 
+@pytest.mark.every_tier
 def test_names_that_others_have_are_left_alone(cart, tier):
     (tier / "clip.mov").write_bytes(b"theirs")
     (cart.mnt / "clip.mov").write_bytes(pattern(MIB))
@@ -234,13 +241,14 @@ def test_names_that_others_have_are_left_alone(cart, tier):
     assert len(ours) == 1 and ours[0].read_bytes() == pattern_of(cart, "clip.mov")
 
 
+@pytest.mark.every_tier
 def test_the_same_bytes_there_already_are_taken_over(cart, tier):
     data = pattern(MIB)
     (tier / "clip.mov").write_bytes(data)
-    inode = (tier / "clip.mov").stat().st_ino
+    identity = (tier / "clip.mov").identity()
     (cart.mnt / "clip.mov").write_bytes(data)
     cart.wait("clip.mov")
-    assert (tier / "clip.mov").stat().st_ino == inode
+    assert (tier / "clip.mov").identity() == identity
     assert not list(tier.glob("clip~*"))
 
 
@@ -274,6 +282,7 @@ def card_being_written(site):
         writer.join()
 
 
+@pytest.mark.folder("it may be on the disk that is written")
 def test_uploads_and_scrub_step_aside_while_cards_are_written(cart):
     data = pattern(3 * BLOCK)
     (cart.mnt / "evicted.mov").write_bytes(data)
@@ -358,7 +367,7 @@ def test_notes_then_sound_then_proxies_then_originals(cart):
     cart.cmd("pause")
     names = ["A001.mov", "A001.wav", "A001_proxy.mp4", "notes.txt"]
     for index, name in enumerate(names):
-        (cart.mnt / name).write_bytes(pattern(8 * MIB, index))  # small ones go all at once
+        (cart.mnt / name).write_bytes(pattern(17 * MIB, index))  # small ones go all at once
     cart.wait("", "verified")
     for name in names:
         cart.wait_state(name, "queued")
