@@ -37,10 +37,13 @@ enum option_id {
 	OPT_LONG,
 	OPT_METERED,
 	OPT_MOUNT, /* -o: collected, joined by ',' */
+	OPT_NAME,
 	OPT_OFFLINE,
 	OPT_PENDING,
 	OPT_PROCESS,
 	OPT_RECURSIVE,
+	OPT_REPLACE,
+	OPT_REREAD,
 	OPT_RESTORE,
 	OPT_ROOT,
 	OPT_SITE,
@@ -53,6 +56,7 @@ enum option_id {
 	OPT_VERBOSE,
 	OPT_VERIFY,
 	OPT_WATCH,
+	OPT_WHOLE,
 	OPT_NO_MTAB,
 	OPTION_COUNT
 };

@@ -288,9 +288,18 @@ static int take_bytes(void *arg, const void *bytes, size_t length)
 {
 	const struct hashing *hashing = arg;
 	const struct source_hash *hash = hashing->hash;
-	int r = hashing->hashes ? hashes_update(hashing->hashes, bytes, length) : 0;
+	/* First: who takes them may go on with them in a thread of his own. */
+	int r = hash->tap ? hash->tap(hash->arg, bytes, length) : 0;
 
-	return r == 0 && hash->tap ? hash->tap(hash->arg, bytes, length) : r;
+	return r == 0 && hashing->hashes ? hashes_update(hashing->hashes, bytes, length) : r;
+}
+
+static void release(void *arg)
+{
+	const struct source_hash *hash = ((struct hashing *)arg)->hash;
+
+	if (hash->release)
+		hash->release(hash->arg);
 }
 
 int source_hash(const struct source *source, const struct source_entry *entry,
@@ -300,7 +309,9 @@ int source_hash(const struct source *source, const struct source_entry *entry,
 		hash->formats ? hashes_new(hash->formats) : NULL;
 	cleanup_close int fd = open_beneath(source, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	struct hashing hashing = { hash, hashes };
-	struct readback readback = { .pace = keep_pace, .tap = take_bytes, .arg = &hashing };
+	struct readback readback = {
+		.pace = keep_pace, .tap = take_bytes, .release = release, .arg = &hashing
+	};
 	int r;
 
 	if (fd < 0)

@@ -54,10 +54,11 @@ int source_check(const struct source *source, const struct source_entry *entry);
 struct source_hash {
 	/* In: */
 	unsigned formats; /* HASH_BIT()s besides XXH3-128 */
-	/* Both may be NULL. Before each block: not 0 ends the read (-ECANCELED), it may sleep. */
+	/* All may be NULL. Before each block: not 0 ends the read (-ECANCELED), it may sleep. */
 	int (*pace)(void *arg, uint64_t bytes);
 	/* With each block's bytes, in order: not 0 ends the read with it. */
 	int (*tap)(void *arg, const void *bytes, size_t length);
+	void (*release)(void *arg); /* as that of hash/readback.h */
 	void *arg;
 
 	/* Out: */

@@ -26,6 +26,10 @@ struct readback {
 	/* Called with the bytes of each block, in order, by the calling thread, for digests of
 	 * others. Not 0 ends the read with it. */
 	int (*tap)(void *arg, const void *bytes, size_t length);
+	/* Called at the end, also after a failure, before the memory of the blocks goes: who still
+	 * uses that of the last one waits here. That of a block stays as it is until pace() was
+	 * called twice after it. */
+	void (*release)(void *arg);
 	void *arg;
 
 	/* Out: */

@@ -101,6 +101,19 @@ int list_add_reference(struct list *list, const char *path, const uint8_t *c4)
 	return 0;
 }
 
+bool list_hash_agrees(const struct list_hash *recorded, const uint8_t *bytes, bool *ret_turned)
+{
+	size_t length = hash_bytes(recorded->format);
+	bool turned = recorded->swapped;
+
+	if (memcmp(recorded->bytes, bytes, length) == 0)
+		return true;
+	for (size_t i = 0; turned && i < length; i++)
+		turned = recorded->bytes[i] == bytes[length - 1 - i];
+	*ret_turned = *ret_turned || turned;
+	return turned;
+}
+
 const struct list_hash *list_good_hash(const struct list_record *record, enum hash_format format)
 {
 	for (size_t i = 0; i < record->hash_count; i++) {

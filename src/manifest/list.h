@@ -85,6 +85,12 @@ int list_add_reference(struct list *list, const char *path, const uint8_t *c4);
 const struct list_hash *list_good_hash(const struct list_record *record, enum hash_format format);
 
 /*
+ * Is @bytes (of its format) the value @recorded? Old lists have XXH64 in either order of bytes:
+ * then *ret_turned is set.
+ */
+bool list_hash_agrees(const struct list_hash *recorded, const uint8_t *bytes, bool *ret_turned);
+
+/*
  * Read a document of either kind. -EPROTO: *ret_why says, for a person, what is wrong with it
  * (static); -ENOMEM. list_fini() by the caller in any case.
  */

@@ -12,21 +12,6 @@
 #include "util/error.h"
 #include "util/io.h"
 
-/* Does @actual agree with what is recorded? Old lists have XXH64 in either order of bytes. */
-static bool agrees(const struct list_hash *recorded, const struct list_hash *actual,
-		   bool *ret_turned)
-{
-	size_t length = hash_bytes(recorded->format);
-	bool turned = recorded->swapped;
-
-	if (memcmp(recorded->bytes, actual->bytes, length) == 0)
-		return true;
-	for (size_t i = 0; turned && i < length; i++)
-		turned = recorded->bytes[i] == actual->bytes[length - 1 - i];
-	*ret_turned = *ret_turned || turned;
-	return turned;
-}
-
 /* One file against all that is recorded of it. */
 static int judge_file(struct verdict *verdict, const struct node *node, bool *ret_turned,
 		      bool extras)
@@ -41,7 +26,7 @@ static int judge_file(struct verdict *verdict, const struct node *node, bool *re
 				known_hash(node->known[i], actual->format);
 
 			any = any || recorded;
-			if (recorded && !agrees(recorded, actual, ret_turned))
+			if (recorded && !list_hash_agrees(recorded, actual->bytes, ret_turned))
 				r = verdict_add_hash(verdict, FINDING_DAMAGED, node->path, recorded,
 						     actual);
 		}

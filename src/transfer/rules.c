@@ -160,10 +160,19 @@ static void root_path(char *buffer, size_t size, const char *path)
 	(void)snprintf(buffer, size, "/%s", path);
 }
 
+bool rules_is_unfinished(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return glob_matches(UNFINISHED_GLOB, slash ? slash + 1 : path);
+}
+
 const char *rules_ignores(const struct rules *rules, const char *path)
 {
 	char rooted[4100];
 
+	if (rules_is_unfinished(path))
+		return UNFINISHED_GLOB;
 	root_path(rooted, sizeof(rooted), path);
 	return globs_match(&rules->ignore, rooted);
 }

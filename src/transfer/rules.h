@@ -26,6 +26,15 @@ struct rules;
 struct rules *rules_new(const char *ignore, const char *const classes[PRIORITY_COUNT]);
 void rules_free(struct rules *rules);
 
+/*
+ * What an offload has not finished: NAME's bytes as .NAME.mediafs-part until they are known to be
+ * right, .offload.mediafs-parts beside them until all of the card is there. Never sent, whatever
+ * the globs say.
+ */
+#define UNFINISHED_GLOB ".*.mediafs-part*"
+#define UNFINISHED_MARKER ".offload.mediafs-parts"
+bool rules_is_unfinished(const char *path);
+
 /* The glob that excludes @path (borrowed), or NULL. */
 const char *rules_ignores(const struct rules *rules, const char *path);
 enum priority_class rules_class(const struct rules *rules, const char *path);

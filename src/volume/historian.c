@@ -281,6 +281,11 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 			done_in(&look->notes, offload->path, false);
 		return 0;
 	}
+	if (offload->unfinished) { /* what `mediafs offload` has not brought yet belongs to it */
+		done_in(&look->notes, offload->path, false);
+		look->waits = true;
+		return 0;
+	}
 	r = history_make(&task, &result);
 	if (r == 0 && *result.waits)
 		log_debug("%s: no history yet: %s", offload->path, result.waits);

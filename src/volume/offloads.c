@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "transfer/rules.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -32,6 +33,7 @@ struct range {
 };
 
 struct finder {
+	struct catalog *catalog;
 	const struct card_rules *rules;
 	struct offloads *found;
 	struct card_entry *entries; /* owned; room for all names */
@@ -213,10 +215,35 @@ static void count_files(struct offload *offload, const struct range *range)
 		if (is_folder(name->path))
 			continue;
 		offload->files++;
+		/* Its bytes may be verified, but nobody has compared them with the card. */
+		if (rules_is_unfinished(name->path))
+			continue;
 		offload->verified += file_state_is_verified(name->state);
 		offload->stored += file_state_is_stored(name->state);
 		offload->damaged += name->state == FILE_DAMAGED;
 	}
+}
+
+/* The card's own folder may lie within the one that is filled: the marker stands there. */
+static int look_for_marker(struct finder *finder, struct offload *offload)
+{
+	cleanup_free char *folder = strdup(offload->path);
+	struct node_row row;
+
+	if (!folder)
+		return -ENOMEM;
+	for (char *end = folder + strlen(folder); end; end = strrchr(folder, '/')) {
+		cleanup_free char *marker = NULL;
+		int r;
+
+		*end = '\0';
+		marker = path_join(folder, UNFINISHED_MARKER);
+		r = marker ? catalog_lookup_path(finder->catalog, marker, &row) : -ENOMEM;
+		if (r < 0)
+			return r;
+		offload->unfinished |= r > 0;
+	}
+	return 0;
 }
 
 static int add_offload(struct finder *finder, uint64_t id, const char *path,
@@ -243,7 +270,7 @@ static int add_offload(struct finder *finder, uint64_t id, const char *path,
 	found->count++;
 	offload->path = strndup(path, strlen(path) - is_folder(path));
 	count_files(offload, range);
-	return offload->path ? 0 : -ENOMEM;
+	return offload->path ? look_for_marker(finder, offload) : -ENOMEM;
 }
 
 /* The folder @id at @path, with what is below it. */
@@ -299,7 +326,7 @@ int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint6
 	cleanup_free struct card_entry *entries = NULL;
 	cleanup_free char *top = NULL;
 	struct offloads found = { 0 };
-	struct finder finder = { .rules = rules, .found = &found };
+	struct finder finder = { .catalog = catalog, .rules = rules, .found = &found };
 	struct range range;
 	int r = catalog_each_under(catalog, id, add_name, &names);
 
@@ -336,6 +363,8 @@ const char *offload_state(const struct offload *offload)
 {
 	if (offload->damaged)
 		return "damaged";
+	if (offload->unfinished)
+		return "arriving";
 	if (!offload->files)
 		return "empty";
 	if (offload->verified < offload->files)

@@ -14,6 +14,7 @@ struct offload {
 	char *path;                                /* owned; "" is the volume's root */
 	struct card *card;                         /* owned; its families lie in the rules */
 	uint64_t files, verified, stored, damaged; /* all files, junk too */
+	bool unfinished; /* `mediafs offload` is filling it, or was and did not come to its end */
 	const char *same_reel; /* path of another offload of that reel, borrowed from it; or NULL */
 };
 

@@ -7,6 +7,10 @@
  *   CALL ERRNO PATTERN     CALL: write, sync, read; ERRNO: a number; PATTERN: glob of the path
  *   link ERRNO PATTERN     the target of a symlink cannot be read
  *   flip 0 PATTERN         what is read has its first bit turned
+ *   stop 1 PATTERN         who reads it is stopped, as by SIGSTOP
+ *   spoil 0 PATTERN        what is written has its first bit turned
+ *   access ERRNO PATTERN   access() of such a path fails
+ *   flip2 0 PATTERN        the same from the second time on that a file's first bytes are read
  *   nosync 1 PATTERN       fsync and fdatasync do nothing, and say that they did
  *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
  *   clock SECONDS *        the time of day is off by so much (may be negative)
@@ -18,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,17 +94,40 @@ static int fault(const char *call, int fd)
 		}                                                                                  \
 	} while (0)
 
-static ssize_t maybe_flip(int fd, void *buffer, ssize_t n)
+/* Of one file only: it is counted how often its first bytes were read. */
+static int is_second(int fd, off64_t offset)
 {
-	if (n > 0 && fault("flip", fd))
+	static _Atomic int starts;
+
+	if (!fault("flip2", fd))
+		return 0;
+	return (offset == 0 ? ++starts : starts) > 1;
+}
+
+static ssize_t maybe_flip(int fd, void *buffer, ssize_t n, off64_t offset)
+{
+	if (n > 0 && (fault("flip", fd) || is_second(fd, offset)))
 		*(unsigned char *)buffer ^= 1;
 	return n;
+}
+
+/* A whole write, so that nobody can tell: the buffer is the caller's, and stays as it is. */
+static ssize_t spoil(int fd, const unsigned char *buffer, size_t length, off64_t offset)
+{
+	unsigned char first = buffer[0] ^ 1;
+
+	if (syscall(SYS_pwrite64, fd, buffer, length, offset) != (long)length ||
+	    syscall(SYS_pwrite64, fd, &first, 1, offset) != 1)
+		return -1;
+	return (ssize_t)length;
 }
 
 ssize_t pwrite(int fd, const void *buffer, size_t length, off_t offset)
 {
 	NEXT(pwrite);
 	FAIL("write", fd);
+	if (length && fault("spoil", fd))
+		return spoil(fd, buffer, length, offset);
 	return next(fd, buffer, length, offset);
 }
 
@@ -107,7 +135,21 @@ ssize_t pwrite64(int fd, const void *buffer, size_t length, off64_t offset)
 {
 	NEXT(pwrite64);
 	FAIL("write", fd);
+	if (length && fault("spoil", fd))
+		return spoil(fd, buffer, length, offset);
 	return next(fd, buffer, length, offset);
+}
+
+int access(const char *path, int mode)
+{
+	NEXT(access);
+	int error = getenv("MEDIAFS_FAULT") ? fault_for_path("access", path) : 0;
+
+	if (error > 0) {
+		errno = error;
+		return -1;
+	}
+	return next(path, mode);
 }
 
 ssize_t write(int fd, const void *buffer, size_t length)
@@ -160,15 +202,19 @@ int fdatasync(int fd)
 ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 {
 	NEXT(pread);
+	if (fault("stop", fd))
+		(void)raise(SIGSTOP);
 	FAIL("read", fd);
-	return maybe_flip(fd, buffer, next(fd, buffer, length, offset));
+	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }
 
 ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
 {
 	NEXT(pread64);
+	if (fault("stop", fd))
+		(void)raise(SIGSTOP);
 	FAIL("read", fd);
-	return maybe_flip(fd, buffer, next(fd, buffer, length, offset));
+	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }
 
 /* Only of a link that is open itself, as all links of the tree are when they are read. */

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "catalog/state.h"
+#include "cli/offload.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/io.h"
+
+#define PART_SUFFIX ".mediafs-part"
+#define NAME_BYTES 255
+#define CUT_SUFFIX_BYTES 17 /* "-" and a hash: what tells long names apart */
+
+/* What the daemon tells of files, volume/xattr_virtual.c; what nobody can set. */
+#define OURS "user.mediafs."
+#define ATTRIBUTE_MAX 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX of linux/limits.h */
+
+/* Permissions and the sticky bit: a set-id bit on a card would make its file act as us. */
+#define MODE_BITS 01777u
+
+/* One file on its way. */
+struct copying {
+	struct offload_card *card;
+	const struct source_entry *entry;
+	uint64_t offset;
+	bool writing;   /* a write was begun */
+	int dest_error; /* why it could not be written */
+	/* The digest of as many bytes as what has the name already has. */
+	struct digest_state *prefix; /* owned; NULL: not asked for */
+	uint64_t prefix_bytes;
+};
+
+bool offload_volume_is_gone(int error)
+{
+	return error == -ENOTCONN || error == -ECONNABORTED || error == -ENODEV;
+}
+
+int offload_part(const char *path, char *ret_part, size_t size)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t length = strlen(name), room = NAME_BYTES - 1 - strlen(PART_SUFFIX);
+	int folder = (int)(name - path), n;
+
+	if (length <= room) {
+		n = snprintf(ret_part, size, "%.*s.%s" PART_SUFFIX, folder, path, name);
+	} else {
+		uint64_t hash = block_hash(name, length);
+
+		length = room - CUT_SUFFIX_BYTES;
+		while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80)
+			length--; /* not within a character of UTF-8 */
+		n = snprintf(ret_part, size, "%.*s.%.*s-%016llx" PART_SUFFIX, folder, path,
+			     (int)length, name, (unsigned long long)hash);
+	}
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+/* The value of our attribute @name of @path, as text. Negative errno. */
+static int get_text(const struct offload_card *card, const char *path, const char *name,
+		    char *ret_text, size_t size)
+{
+	char below[OFFLOAD_PATH_MAX + 96];
+	ssize_t n;
+
+	(void)snprintf(below, sizeof(below), "/proc/self/fd/%d/%s", card->to_fd, path);
+	n = lgetxattr(below, name, ret_text, size - 1);
+	if (n < 0)
+		return -errno;
+	ret_text[n] = '\0';
+	return 0;
+}
+
+int offload_ask(const struct offload_card *card, const char *path, struct digest *ret_digest)
+{
+	char text[64];
+	int r = get_text(card, path, OURS "state", text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	if (strcmp(text, file_state_name(FILE_DAMAGED)) == 0)
+		return -EBADMSG;
+	for (int state = 0; state < FILE_STATE_COUNT; state++) {
+		if (!file_state_is_verified((enum file_state)state) ||
+		    strcmp(text, file_state_name((enum file_state)state)) != 0)
+			continue;
+		r = get_text(card, path, OURS "digest", text, sizeof(text));
+		if (r == -ENODATA)
+			return 0; /* verified a moment ago: it is not in the catalog yet */
+		if (r == 0 && digest_parse(text, ret_digest) < 0)
+			r = -EPROTO;
+		return r < 0 ? r : 1;
+	}
+	return 0;
+}
+
+/* Attributes ------------------------------------------------------------------------------ */
+
+static bool is_wanted(const char *name)
+{
+	return (strncmp(name, "user.", 5) == 0 && strncmp(name, OURS, strlen(OURS)) != 0) ||
+	       strncmp(name, "osx.", 4) == 0 || strcmp(name, "system.posix_acl_access") == 0;
+}
+
+/* What people and programs have attached to @path of the card. What cannot be kept is counted. */
+static int copy_attributes(struct offload_card *card, const char *path, int to)
+{
+	cleanup_free char *names = malloc(ATTRIBUTE_MAX), *value = malloc(ATTRIBUTE_MAX);
+	char from[OFFLOAD_PATH_MAX + 96];
+	ssize_t length, n;
+
+	if (!names || !value)
+		return -ENOMEM;
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", card->source.fd, path);
+	length = llistxattr(from, names, ATTRIBUTE_MAX);
+	for (const char *name = names; length > 0 && name < names + length;
+	     name += strlen(name) + 1) {
+		if (!is_wanted(name))
+			continue;
+		n = lgetxattr(from, name, value, ATTRIBUTE_MAX);
+		if (n < 0 || fsetxattr(to, name, value, (size_t)n, 0) < 0) {
+			if (offload_volume_is_gone(-errno))
+				return -errno;
+			card->attributes_lost++;
+		}
+	}
+	return 0;
+}
+
+/* Bytes ----------------------------------------------------------------------------------- */
+
+static int write_block(void *arg, void *buffer, uint64_t offset, size_t length)
+{
+	const struct offload_card *card = arg;
+
+	return write_at(card->part_fd, buffer, length, (off_t)offset);
+}
+
+/* The block before is written: its memory may be read into. */
+static void await_write(void *arg)
+{
+	struct copying *copying = arg;
+
+	if (copying->writing && copying->dest_error == 0)
+		copying->dest_error = ahead_wait(&copying->card->writer);
+	copying->writing = false;
+}
+
+static int before_block(void *arg, uint64_t bytes)
+{
+	struct copying *copying = arg;
+
+	(void)bytes;
+	await_write(copying);
+	return copying->dest_error || atomic_load(&copying->card->offload->stopped);
+}
+
+static int take_block(void *arg, const void *bytes, size_t length)
+{
+	struct copying *copying = arg;
+	struct offload_card *card = copying->card;
+	uint64_t offset = copying->offset;
+
+	if (card->part_fd >= 0 && length == copying->entry->size) {
+		copying->dest_error = write_at(card->part_fd, bytes, length, 0);
+	} else if (card->part_fd >= 0) {
+		await_write(copying);
+		if (copying->dest_error)
+			return -ECANCELED;
+		ahead_begin(&card->writer, (void *)bytes, offset, length);
+		copying->writing = true;
+	}
+	if (copying->prefix && offset < copying->prefix_bytes) {
+		uint64_t left = copying->prefix_bytes - offset;
+
+		digest_update(copying->prefix, bytes, left < length ? (size_t)left : length);
+	}
+	copying->offset += length;
+	atomic_fetch_add(&card->seen_bytes, length);
+	return copying->dest_error ? -ECANCELED : 0;
+}
+
+static int compare_manifest(const struct offload_card *card, struct item *item,
+			    uint8_t values[HASH_FORMATS][HASH_MAX_BYTES])
+{
+	const struct source_entry *entry = item->entry;
+	int r;
+
+	item->manifest = MANIFEST_SILENT;
+	if (!expected_formats(card->expected, entry->path))
+		return 0;
+	free(item->manifest_why);
+	item->manifest_why = NULL;
+	r = expected_check(card->expected, entry->path, entry->size, values, &item->manifest_why);
+	if (r >= 0)
+		item->manifest = r ? MANIFEST_EQUAL : MANIFEST_DIFFERENT;
+	return r < 0 ? r : 0;
+}
+
+static int keep_on(void *arg, uint64_t bytes)
+{
+	const struct copying *copying = arg;
+
+	(void)bytes;
+	return atomic_load(&copying->card->offload->stopped);
+}
+
+/* A reader or cable that errs does not err twice in the same way. */
+static int read_again(struct copying *copying, struct item *item)
+{
+	struct source_hash read = { .pace = keep_on, .arg = copying };
+	int r = source_hash(&copying->card->source, item->entry, &read);
+
+	item->doing = "read it from the card twice alike";
+	item->cached = r == 0 && read.from == READBACK_CACHED;
+	return r == 0 && !digest_equal(&read.digest, &item->digest) ? -EBADMSG : r;
+}
+
+/* Read the card's file; into the part, if that is open. The digest, or the item fails. */
+static int read_item(struct copying *copying, struct item *item)
+{
+	struct offload_card *card = copying->card;
+	struct source_hash read = {
+		.formats = expected_formats(card->expected, item->entry->path),
+		.pace = before_block,
+		.tap = take_block,
+		.release = await_write,
+		.arg = copying,
+	};
+	int r;
+
+	copying->offset = 0;
+	item->doing = "read it from the card";
+	r = source_hash(&card->source, item->entry, &read);
+	if (copying->dest_error) {
+		item->doing = "write it";
+		return copying->dest_error;
+	}
+	item->digest = read.digest;
+	if (r == 0)
+		r = compare_manifest(card, item, read.values);
+	return r == 0 && card->offload->reread ? read_again(copying, item) : r;
+}
+
+/* The part ---------------------------------------------------------------------------------- */
+
+/* What somebody put into the volume must not lead out of it. */
+static int open_beneath(const struct offload_card *card, const char *path, int flags, mode_t mode)
+{
+	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+				.mode = mode,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	long fd = syscall(SYS_openat2, card->to_fd, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+/* The room there is now: what cannot fit does not fill the volume first. */
+static int check_room(const struct offload_card *card, uint64_t size)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(card->to_fd, &fs) < 0)
+		return -errno;
+	return (uint64_t)fs.f_bavail * fs.f_frsize < size ? -ENOSPC : 0;
+}
+
+static int set_times(int fd, int64_t mtime_ns)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, ns_timespec(mtime_ns) };
+
+	return futimens(fd, times) < 0 ? -errno : 0;
+}
+
+/* All of the part but its bytes, as on the card. */
+static int dress_part(struct offload_card *card, const struct source_entry *entry, int fd)
+{
+	int r = copy_attributes(card, entry->path, fd);
+
+	if (r == 0 && fchmod(fd, entry->mode & MODE_BITS) < 0)
+		r = -errno;
+	return r < 0 ? r : set_times(fd, entry->mtime_ns);
+}
+
+static int close_part(struct offload_card *card, const struct source_entry *entry)
+{
+	int r = dress_part(card, entry, card->part_fd);
+
+	if (close(take_fd(card->part_fd)) < 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
+static int write_part(struct copying *copying, struct item *item, const char *part)
+{
+	struct offload_card *card = copying->card;
+	int r = check_room(card, item->entry->size);
+
+	item->doing = "write it";
+	if (r == 0) {
+		card->part_fd = open_beneath(card, part, O_CREAT | O_EXCL | O_WRONLY, 0600);
+		r = card->part_fd < 0 ? card->part_fd : 0;
+	}
+	if (r < 0)
+		return r;
+	r = read_item(copying, item);
+	if (r == 0) {
+		item->doing = "write it";
+		r = close_part(card, item->entry);
+	}
+	if (card->part_fd >= 0)
+		(void)close(take_fd(card->part_fd)); /* it failed already */
+	if (r < 0)
+		(void)unlinkat(card->to_fd, part, 0);
+	return r;
+}
+
+/* Decisions --------------------------------------------------------------------------------- */
+
+/* Something has the name of the part: 1 it has the bytes of the card's file; 0 it was removed. */
+static int adopt_part(struct copying *copying, struct item *item, const char *part)
+{
+	struct offload_card *card = copying->card;
+	struct digest digest;
+	struct stat st;
+	int r;
+
+	if (fstatat(card->to_fd, part, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == item->entry->size &&
+	    offload_ask(card, part, &digest) == 1) {
+		cleanup_close int fd = open_beneath(card, part, O_RDONLY, 0);
+
+		r = fd < 0 ? fd : read_item(copying, item);
+		if (r < 0)
+			return r;
+		if (digest_equal(&digest, &item->digest)) {
+			/* Who wrote it may have been killed before that. */
+			r = dress_part(card, item->entry, fd);
+			return r < 0 ? r : 1;
+		}
+	}
+	item->doing = "write it";
+	return unlinkat(card->to_fd, part, 0) < 0 ? -errno : 0;
+}
+
+/*
+ * Something of @size bytes has the name: ITEM_THERE when it has the bytes of the card's file;
+ * ITEM_WAITS when they are to be copied all the same; else ITEM_OTHER.
+ */
+static int judge_there(struct copying *copying, struct item *item, uint64_t size)
+{
+	struct offload_card *card = copying->card;
+	struct digest digest;
+	int r = offload_ask(card, item->entry->path, &digest);
+
+	if (r < 0 && r != -EBADMSG) {
+		item->doing = "look at what has its name";
+		return r;
+	}
+	item->replaces = card->offload->replace;
+	item->state = item->replaces ? ITEM_WAITS : ITEM_OTHER;
+	if (r == -EBADMSG || r == 0 || size > item->entry->size)
+		return 0;
+	if (size < item->entry->size && !item->replaces) {
+		copying->prefix_bytes = size;
+		copying->prefix = digest_new();
+		item->state = ITEM_WAITS; /* decided when its beginning was read */
+		return copying->prefix ? 0 : -ENOMEM;
+	}
+	if (size < item->entry->size)
+		return 0;
+	r = read_item(copying, item);
+	if (r == 0 && digest_equal(&digest, &item->digest))
+		item->state = ITEM_THERE;
+	return r;
+}
+
+/* Is what has the name the beginning of the card's file: a copy that somebody broke off? */
+static int judge_prefix(const struct copying *copying, struct item *item, const char *part)
+{
+	const struct offload_card *card = copying->card;
+	struct digest beginning, digest;
+	int r;
+
+	if (!copying->prefix || item->replaces)
+		return 0;
+	digest_final(copying->prefix, &beginning);
+	r = offload_ask(card, item->entry->path, &digest);
+	item->replaces = r == 1 && digest_equal(&digest, &beginning);
+	if (!item->replaces) {
+		item->state = ITEM_OTHER;
+		(void)unlinkat(card->to_fd, part, 0);
+	}
+	return 0;
+}
+
+static int look_at(struct copying *copying, struct item *item)
+{
+	const struct offload_card *card = copying->card;
+	const char *path = item->entry->path;
+	char part[OFFLOAD_PATH_MAX + 64];
+	struct stat st;
+	int r = offload_part(path, part, sizeof(part));
+
+	item->doing = "look at what has its name";
+	if (r < 0)
+		return r;
+	if (fstatat(card->to_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		item->state = S_ISREG(st.st_mode) ? ITEM_WAITS : ITEM_OTHER;
+		if (S_ISREG(st.st_mode))
+			r = judge_there(copying, item, (uint64_t)st.st_size);
+		if (r < 0 || item->state != ITEM_WAITS)
+			return r;
+	} else if (errno != ENOENT) {
+		return -errno;
+	}
+	r = copying->prefix ? 0 : adopt_part(copying, item, part);
+	if (r == 0 && item->size_known && !item->replaces) {
+		r = read_item(copying, item);
+		if (r == 0)
+			r = offload_known(card, item);
+		if (r == 1)
+			item->state = ITEM_ELSEWHERE;
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
+	if (r == 0 && copying->prefix)
+		(void)unlinkat(card->to_fd, part, 0); /* an older one, if there is any */
+	if (r == 0)
+		r = write_part(copying, item, part);
+	if (r < 0)
+		return r;
+	item->state = ITEM_COPIED;
+	return judge_prefix(copying, item, part);
+}
+
+static bool card_vanished(const struct offload_card *card)
+{
+	return *card->device && access(card->device, F_OK) < 0 && errno == ENOENT;
+}
+
+static void fail(struct offload_card *card, struct item *item, int error)
+{
+	struct offload *offload = card->offload;
+
+	item->state = ITEM_FAILED;
+	item->error = error;
+	if (offload_volume_is_gone(error) && strncmp(item->doing, "read it", 7) != 0) {
+		atomic_store(&offload->volume_gone, true);
+		atomic_store(&offload->stopped, true);
+	} else if (card_vanished(card)) {
+		scoped_lock(&card->lock);
+		card->gone = true;
+	}
+}
+
+void *offload_copy(void *arg)
+{
+	struct offload_card *card = arg;
+	const struct offload *offload = card->offload;
+	uint64_t before = 0;
+	bool gone = false;
+
+	ahead_init(&card->writer, write_block, card, AHEAD_THREAD);
+	for (size_t i = 0; i < card->count && !gone && !atomic_load(&offload->stopped); i++) {
+		struct item *item = &card->items[i];
+		struct copying copying = { .card = card, .entry = item->entry };
+		int r = look_at(&copying, item);
+
+		digest_free(copying.prefix);
+		if (r == -ECANCELED && atomic_load(&offload->stopped))
+			break;
+		if (r < 0)
+			fail(card, item, r);
+		before += item->entry->size;
+		atomic_store(&card->seen_bytes, before);
+		scoped_lock(&card->lock);
+		card->looked = i + 1;
+		gone = card->gone;
+	}
+	ahead_fini(&card->writer);
+	scoped_lock(&card->lock);
+	card->ended = true;
+	return NULL;
+}
