@@ -18,6 +18,8 @@ class Row:
 ROWS = [
     Row("cp", "cp of a large file into the volume", "cp onto the disk", "MB/s", ">= 0.90"),
     Row("verified", "cp + all verified", "cp + sync + cold xxhsum -c", "s", "<= 0.75"),
+    Row("offload", "mediafs offload of a card", "cp + sync + cold xxhsum of both", "s", "<= 0.75"),
+    Row("offload rsync", "the same", "rsync + sync + cold rsync -c", "s", "<= 0.75"),
     Row("read cold", "read of a resident file, cold", "from the disk", "MB/s", ">= 0.97"),
     Row("read memory", "the same, from memory", "from the page cache", "MB/s", ">= 0.97"),
     Row("small create", "small files: create", "passthrough_ll", "files/s", ">= 0.80"),
