@@ -74,6 +74,7 @@ struct offload_card {
 	struct thread thread;
 	struct ahead writer;
 	int part_fd;
+	unsigned misses; /* files in a row that were read to see that they are not elsewhere */
 	uint64_t attributes_lost; /* that the volume does not take */
 
 	_Atomic uint64_t seen_bytes; /* for progress only */

@@ -27,6 +27,12 @@
 /* Permissions and the sticky bit: a set-id bit on a card would make its file act as us. */
 #define MODE_BITS 01777u
 
+/*
+ * After so many files in a row that were not elsewhere the rest of the card is copied at once:
+ * frames all have one size, whatever is on them.
+ */
+#define MISSES_MAX 3
+
 /* One file on its way. */
 struct copying {
 	struct offload_card *card;
@@ -403,6 +409,20 @@ static int judge_prefix(const struct copying *copying, struct item *item, const 
 	return 0;
 }
 
+/* 1: the bytes are verified elsewhere. The price is that others are read twice. */
+static int find_elsewhere(struct copying *copying, struct item *item)
+{
+	struct offload_card *card = copying->card;
+	int r = read_item(copying, item);
+
+	if (r == 0)
+		r = offload_known(card, item);
+	if (r == 1)
+		item->state = ITEM_ELSEWHERE;
+	card->misses = r == 1 ? 0 : card->misses + 1;
+	return r;
+}
+
 static int look_at(struct copying *copying, struct item *item)
 {
 	const struct offload_card *card = copying->card;
@@ -424,12 +444,8 @@ static int look_at(struct copying *copying, struct item *item)
 		return -errno;
 	}
 	r = copying->prefix ? 0 : adopt_part(copying, item, part);
-	if (r == 0 && item->size_known && !item->replaces) {
-		r = read_item(copying, item);
-		if (r == 0)
-			r = offload_known(card, item);
-		if (r == 1)
-			item->state = ITEM_ELSEWHERE;
+	if (r == 0 && item->size_known && !item->replaces && card->misses < MISSES_MAX) {
+		r = find_elsewhere(copying, item);
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}

@@ -478,10 +478,12 @@ static int close_folder(const struct offload_card *card, const char *path, mode_
 	cleanup_close int fd =
 		openat(card->to_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-	if (fd < 0 || fchmod(fd, mode & FOLDER_BITS) < 0 || futimens(fd, times) < 0 ||
-	    fsync(fd) < 0)
+	if (fd < 0)
 		return -errno;
-	return 0;
+	/* Those of a folder that is sealed, or another's, stay as they are. */
+	if ((fchmod(fd, mode & FOLDER_BITS) < 0 || futimens(fd, times) < 0) && errno != EPERM)
+		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
 }
 
 int offload_close(struct offload_card *card)

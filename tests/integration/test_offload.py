@@ -521,6 +521,16 @@ def test_what_is_here_already_is_not_copied(plain, cards):
     assert not (top / CLIP).exists() and not leftovers(top)
     said = mediafs("offload", card.point, plain.mnt / "new")
     assert f"{card.point}/{CLIP}: already here as old/renamed.mov" in said.stderr
+    # Frames of one size: after some that are new the rest is taken for new, and copied.
+    frames = cards("B001R2EC")
+    for number in range(6):
+        frames.write(f"B001R2EC/frame.{number:07}.ari", pattern(1 << 20, 80 + number))
+    (plain.mnt / "old/frame").write_bytes(pattern(1 << 20, 90))
+    (plain.mnt / "old/fifth").write_bytes((frames.point / "B001R2EC/frame.0000004.ari").read_bytes())
+    plain.wait(state="verified")
+    assert set(results(offload(frames.point, plain.mnt)).values()) == {"copied"}
+    again = results(offload(frames.point, plain.mnt / "again"))
+    assert set(again.values()) == {"elsewhere"}
     # Equal in size alone: read, compared, copied.
     flipped = card.write(CLIP, pattern(2 * BLOCK + 12345, 99))
     assert results(offload(card.point, plain.mnt / "new"))[CLIP] == "copied"
