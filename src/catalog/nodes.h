@@ -14,6 +14,7 @@
 
 enum node_flags {
 	NODE_PINNED = 1 << 0, /* never evicted, fetched when absent */
+	NODE_SEALED = 1 << 1, /* a folder, by itself: volume/seals.h */
 };
 
 struct node_row {
@@ -70,6 +71,9 @@ int catalog_lookup_path(struct catalog *catalog, const char *path, struct node_r
 
 /* A path of @id (the first of a hard-linked file's), relative. 1 found (caller frees), 0 not. */
 int catalog_path_of(struct catalog *catalog, uint64_t id, char **ret_path);
+
+/* The parents of all names of @id, at most @max. Returns the count. */
+int catalog_parents_of(struct catalog *catalog, uint64_t id, uint64_t *ret_parents, size_t max);
 
 /* Called for each; a value other than 0 stops the walk and is returned. Do not call back into
  * writing-and-waiting from it. */

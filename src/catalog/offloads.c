@@ -18,6 +18,11 @@ const char schema_offloads[] =
 	" DELETE FROM unsettled WHERE folder = old.id;"
 	"END;";
 
+/* Since version 4. 2: NODE_SEALED. */
+const char schema_seals[] = "CREATE INDEX inodes_sealed ON inodes(id) WHERE flags & 2;";
+
+STATEMENT(sql_sealed, "SELECT id FROM inodes WHERE flags & 2 AND id > ?1 ORDER BY id LIMIT ?2");
+STATEMENT(sql_parents, "SELECT parent FROM names WHERE id = ?1 LIMIT ?2");
 STATEMENT(sql_put_hash, "INSERT INTO hashes(content, format, value)"
 			" SELECT id, ?3, ?4 FROM contents WHERE size = ?1 AND digest = ?2"
 			" ON CONFLICT(content, format) DO UPDATE SET value = excluded.value");
@@ -174,4 +179,34 @@ int catalog_clear_unsettled(struct catalog *catalog, const struct unsettled *row
 int catalog_forget_unsettled(struct catalog *catalog)
 {
 	return clear(catalog, &(struct unsettled){ 0 });
+}
+
+/* Seals -------------------------------------------------------------------------------- */
+
+static int get_ids(struct catalog *catalog, const struct statement *statement, uint64_t id,
+		   uint64_t *ret_ids, size_t max)
+{
+	cleanup_reader struct db *db = NULL;
+	cleanup_query struct query query = { 0 };
+	size_t count = 0;
+	int r = reader_take(catalog, &db);
+
+	if (r < 0)
+		return r;
+	query = query_start(db, statement);
+	query_int(&query, (int64_t)id);
+	query_int(&query, (int64_t)max);
+	while (count < max && (r = query_row(&query)) > 0)
+		ret_ids[count++] = (uint64_t)query_get_int(&query, 0);
+	return r < 0 ? r : (int)count;
+}
+
+int catalog_get_sealed(struct catalog *catalog, uint64_t after, uint64_t *ret_ids, size_t max)
+{
+	return get_ids(catalog, &sql_sealed, after, ret_ids, max);
+}
+
+int catalog_parents_of(struct catalog *catalog, uint64_t id, uint64_t *ret_parents, size_t max)
+{
+	return get_ids(catalog, &sql_parents, id, ret_parents, max);
 }

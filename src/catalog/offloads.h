@@ -43,3 +43,6 @@ int catalog_clear_unsettled(struct catalog *catalog, const struct unsettled *row
 
 /* All of them: a catalog that was rebuilt verified what arrived long ago. Queued. */
 int catalog_forget_unsettled(struct catalog *catalog);
+
+/* Folders with NODE_SEALED, by id, from @after on; at most @max. Returns the count. */
+int catalog_get_sealed(struct catalog *catalog, uint64_t after, uint64_t *ret_ids, size_t max);

@@ -262,6 +262,7 @@ void readers_fini(struct catalog *catalog);
 /* schema.c: create or migrate inside one transaction of @db; -EPROTONOSUPPORT, -EUCLEAN. */
 extern const char schema_sync[];     /* schema_sync.c */
 extern const char schema_offloads[]; /* offloads.c */
+extern const char schema_seals[];    /* offloads.c */
 int schema_prepare(struct db *db, enum catalog_flags flags);
 
 /* A connection that only reads gets, for itself and empty, what an older catalog does not have. */

@@ -190,7 +190,7 @@ static int create(struct db *db)
 {
 	static const char *const texts[] = {
 		"BEGIN IMMEDIATE", schema_nodes,       schema_contents, schema_events, schema_sync,
-		schema_offloads,   "CREATE " ARCHIVED, schema_first,    "COMMIT",
+		schema_offloads,   "CREATE " ARCHIVED, schema_seals,    schema_first,  "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -215,6 +215,8 @@ static int migrate(struct db *db, int64_t version)
 		r = db_exec(db, schema_offloads);
 	if (r == 0 && version < 3)
 		r = db_exec(db, "CREATE " ARCHIVED);
+	if (r == 0 && version < 4)
+		r = db_exec(db, schema_seals);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)

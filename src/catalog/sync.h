@@ -25,9 +25,12 @@ struct version_id {
 	uint64_t seq; /* of the record among those of its site, from 1 */
 };
 
+/* In the mode of a folder: it is sealed (volume/seals.h). Stored: never renumber. */
+#define VERSION_SEALED 0x10000u
+
 struct version_body {
 	enum version_kind kind;
-	uint32_t mode; /* permissions only */
+	uint32_t mode; /* permissions, and VERSION_SEALED */
 	int64_t mtime_ns;
 	uint64_t size;        /* files; 0 otherwise */
 	struct digest digest; /* files */

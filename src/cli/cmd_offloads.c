@@ -95,13 +95,14 @@ static int print_offload(void *arg, const json_t *line)
 	}
 	(void)printf("%" PRId64 "  %-12s  %-14s  %s%-8s%s  %" PRId64
 		     " clips  %10s  verified %" PRId64 "/%" PRId64 "  stored %" PRId64 "/%" PRId64
-		     "  %s\n",
+		     "%s  %s\n",
 		     json_int_or(offload, "id", 0), reel_shown ? reel_shown : "?",
 		     json_string_or(offload, "family", "?"), paint(state_colour(state)), state,
 		     paint(PAINT_NONE), json_int_or(offload, "clip_count", 0),
 		     format_bytes((uint64_t)json_int_or(offload, "bytes", 0), size, sizeof(size)),
 		     json_int_or(offload, "verified", 0), total, json_int_or(offload, "stored", 0),
-		     total, shown && *shown ? shown : ".");
+		     total, json_is_true(json_object_get(offload, "sealed")) ? "  sealed" : "",
+		     shown && *shown ? shown : ".");
 	if (listing->clips)
 		print_clips(offload);
 	print_warnings(offload);
@@ -156,7 +157,8 @@ const struct command cmd_offloads = {
 	.help = "the cards in the volume: reel, family, clips, and how far they are",
 	.text = "With --json one object a line. Columns: id, reel, family, state, clips, size, "
 		"files\n"
-		"verified and stored of all, folder; below it what is missing or odd.\n",
+		"verified and stored of all, whether it is sealed, folder; below it what is "
+		"missing or odd.\n",
 	.min_args = 0,
 	.max_args = 1,
 	.options = options,

@@ -11,23 +11,27 @@
 /*
  * An offload in the answer to "offloads": what card_json() tells, path, id, state ("arriving",
  * "verified", "stored", "damaged", "empty"), verified and stored (of total_files, which counts
- * junk too), damaged, same_reel (the path of another offload, or null).
+ * junk too), damaged, sealed (the folder itself), same_reel (the path of another offload, or null).
  *
  * In the last line rule_errors: files of rules that were left out.
  */
 static int emit(struct request *request, const struct offload *offload, bool clips)
 {
-	json_t *object = card_json(offload->card, clips);
-	json_t *more = json_pack(
-		"{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:o}", "path", json_path(offload->path), "id",
-		(json_int_t)offload->id, "state", offload_state(offload), "total_files",
-		(json_int_t)offload->files, "verified", (json_int_t)offload->verified, "stored",
-		(json_int_t)offload->stored, "damaged", (json_int_t)offload->damaged, "same_reel",
-		offload->same_reel ? json_path(offload->same_reel) : json_null());
+	struct node_row row = { 0 };
+	int found = catalog_get_node(request->source->catalog, offload->id, &row);
+	bool sealed = row.flags & NODE_SEALED;
+	json_t *object = found < 0 ? NULL : card_json(offload->card, clips);
+	json_t *more =
+		json_pack("{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o}", "path", json_path(offload->path),
+			  "id", (json_int_t)offload->id, "state", offload_state(offload),
+			  "total_files", (json_int_t)offload->files, "verified",
+			  (json_int_t)offload->verified, "stored", (json_int_t)offload->stored,
+			  "damaged", (json_int_t)offload->damaged, "sealed", sealed, "same_reel",
+			  offload->same_reel ? json_path(offload->same_reel) : json_null());
 
 	if (!object || !more || json_object_update_new(object, more) < 0) {
 		json_decref(object);
-		return -ENOMEM;
+		return found < 0 ? found : -ENOMEM;
 	}
 	return request_emit(request, "offload", object);
 }

@@ -46,6 +46,8 @@ static const struct {
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },
 	{ "restore", NEEDS_VOLUME | NEEDS_CATALOG, request_restore },
+	{ "seal", NEEDS_VOLUME | NEEDS_CATALOG, request_seal },
+	{ "unseal", NEEDS_VOLUME | NEEDS_CATALOG, request_unseal },
 	{ "config-get", 0, request_config_get },
 	{ "config-set", 0, request_config_set },
 	{ "limit", 0, request_limit },

@@ -17,6 +17,7 @@
  *   log-verify                                seq of the first broken row
  *   residency    path, verb                   {"progress":{path, bytes, error}} a file
  *   restore      path, days, speed            the same lines; files, bytes, here_files, ...
+ *   seal         path                         (also unseal)
  *   config-get   key                          value, or settings: [{key, value, ...}]
  *   config-set   key, value
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
@@ -100,6 +101,8 @@ int request_log(struct request *request);
 int request_log_verify(struct request *request);
 int request_residency(struct request *request);
 int request_restore(struct request *request);
+int request_seal(struct request *request);
+int request_unseal(struct request *request);
 int request_config_get(struct request *request);
 int request_config_set(struct request *request);
 int request_limit(struct request *request);

@@ -15,7 +15,8 @@
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [sync]     poll = 2s   flush = 1s
- *   [manifest] kind = asc|legacy|both|none   hash = xxh128 (list)   settle = 1min
+ *   [manifest] kind = asc|legacy|both|none   hash = xxh128 (list)   seal = yes
+ *              settle = 1min
  *   [tier NAME] url = file:///mnt/nas   offsite = yes|no
  *
  * Keys are SECTION.KEY: "transfer.limit", "rules.ignore", "rules.priority.notes",
@@ -45,6 +46,7 @@ enum setting {
 	SETTING_SYNC_FLUSH,      /* ns */
 	SETTING_MANIFEST_KIND,   /* enum manifest_kind */
 	SETTING_MANIFEST_HASH,   /* HASH_BIT()s */
+	SETTING_MANIFEST_SEAL,   /* 0, 1 */
 	SETTING_MANIFEST_SETTLE, /* ns an offload is left alone before its history is written */
 	SETTING_COUNT
 };

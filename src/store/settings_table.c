@@ -67,6 +67,10 @@ const struct setting_row setting_rows[] = {
 	  "some of c4, md5, sha1, xxh128, xxh3 and xxh64, with commas between",
 	  "the hashes in it, made while files are read back; a list takes md5, sha1 and xxh64, and "
 	  "xxh64 if none of them is asked for" },
+	{ SETTING_MANIFEST_SEAL, TYPE_SWITCH, "manifest.seal", "yes", 0, 1, "yes or no",
+	  "with its manifest the folder is sealed: what is there can no longer be changed, renamed "
+	  "or "
+	  "removed" },
 	{ SETTING_MANIFEST_SETTLE, TYPE_DURATION, "manifest.settle", "1min", 0, DAYS,
 	  "a duration up to 1d",
 	  "the folder of a card is left alone this long after its last file was verified" },

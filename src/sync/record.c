@@ -38,7 +38,8 @@ bool record_path_ok(const char *path)
 
 bool record_body_ok(const struct version_body *body)
 {
-	uint32_t modes = body->kind == VERSION_DIR ? RECORD_DIR_MODES : RECORD_FILE_MODES;
+	uint32_t modes =
+		body->kind == VERSION_DIR ? RECORD_DIR_MODES | VERSION_SEALED : RECORD_FILE_MODES;
 
 	if (body->kind < VERSION_FILE || body->kind > VERSION_LINK)
 		return false;
@@ -98,7 +99,9 @@ static int write_body(json_t *object, const struct version_body *body)
 
 	r = set_new(object, "kind", json_string(kind_names[body->kind]));
 	if (r == 0)
-		r = set_new(object, "mode", json_integer(body->mode));
+		r = set_new(object, "mode", json_integer(body->mode & ~VERSION_SEALED));
+	if (r == 0 && (body->mode & VERSION_SEALED))
+		r = set_new(object, "sealed", json_true());
 	if (r == 0)
 		r = set_new(object, "mtime", json_integer(body->mtime_ns));
 	if (r == 0 && body->kind == VERSION_FILE)
@@ -240,6 +243,8 @@ static const char *read_body(const json_t *object, struct version_body *body)
 	if (!int_of(object, "mtime", -MTIME_LIMIT, MTIME_LIMIT, &mtime))
 		return "its mtime is none";
 	body->mode = (uint32_t)mode;
+	if (body->kind == VERSION_DIR && json_is_true(json_object_get(object, "sealed")))
+		body->mode |= VERSION_SEALED;
 	body->mtime_ns = mtime;
 	if (body->kind == VERSION_FILE)
 		why = read_file_body(object, body);

@@ -10,6 +10,7 @@
  * and of a put
  *   kind    "file", "dir", "link"
  *   mode    permissions (no set-id bits for files)
+ *   sealed  true for a folder whose contents stay as they are; absent otherwise
  *   mtime   ns since 1970
  *   size    files: bytes
  *   digest  files: XXH3-128, 32 hex digits
@@ -23,7 +24,7 @@
 
 #define RECORD_BASE_MAX 4096u
 #define RECORD_FILE_MODES 0777u
-#define RECORD_DIR_MODES 03777u
+#define RECORD_DIR_MODES 03777u /* besides VERSION_SEALED */
 /* A map of 16 MiB of hashes: 8 TiB of file. */
 #define RECORD_MAP_MAX (16u << 20)
 

@@ -10,6 +10,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "volume/file_internal.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 #include "volume/verifier.h"
 
@@ -95,12 +96,14 @@ int volume_open_file(struct volume *volume, const struct caller *caller, uint64_
 		return r;
 	live = NULL;
 	fd = -1;
-	if (file->can_write && (flags & O_TRUNC)) {
+	/* Now that it counts as a writer: who seals the folder looks for those (seals_try()). */
+	if (file->can_write)
+		r = seals_check_change(volume->seals, id, file->fd);
+	if (r == 0 && file->can_write && (flags & O_TRUNC))
 		r = cut(file, caller);
-		if (r < 0) {
-			volume_release(file);
-			return r;
-		}
+	if (r < 0) {
+		volume_release(file);
+		return r;
 	}
 	*ret_file = file;
 	return 0;

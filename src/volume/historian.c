@@ -20,6 +20,7 @@
 #include "util/table.h"
 #include "volume/history.h"
 #include "volume/offloads.h"
+#include "volume/seals.h"
 
 #define FOLDERS_AT_ONCE 4096             /* in one look; the others in the next */
 #define PAUSE_LEAST_NS (100 * NS_PER_MS) /* between two looks */
@@ -269,6 +270,7 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 		.path = offload->path,
 		.kind = look->kind,
 		.formats = look->formats,
+		.seal = volume_setting(historian->volume, SETTING_MANIFEST_SEAL),
 		.tick = tick,
 		.arg = historian,
 	};
@@ -460,6 +462,7 @@ static void *historian_body(void *arg)
 	struct historian *historian = arg;
 
 	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE); /* of this thread only */
+	seals_exempt_me(historian->volume->seals);
 	while (wait_for_look(historian))
 		look_around(historian);
 	return NULL;

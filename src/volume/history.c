@@ -19,6 +19,7 @@
 #include "volume/history_files.h"
 #include "volume/hydrate.h"
 #include "volume/live.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 
 /* What programs call a file that they have not finished: rsync, desktops, browsers, Samba. */
@@ -401,6 +402,58 @@ static int create(struct making *making, struct verdict *ret_verdict)
 	return manifest_create(&create, &watch, ret_verdict);
 }
 
+/* 0 with @waits when a file is open for writing. */
+static int try_seal(const struct history_task *task, struct seal_try *try, char *waits, size_t size)
+{
+	cleanup_free char *path = NULL;
+	int r = seals_try(task->volume->seals, task->folder, try, &path);
+
+	if (r != -EBUSY)
+		return r;
+	(void)snprintf(waits, size, "%s is open for writing", path);
+	return 0;
+}
+
+/*
+ * Sealed before it is hashed and judged, so that the manifest tells of what is sealed; but a folder
+ * that a person opened stays as it is unless there is something new to tell.
+ */
+static int create_sealed(struct making *making, struct history_result *result)
+{
+	const struct history_task *task = making->task;
+	struct seals *seals = task->volume->seals;
+	int opened = task->seal ? seals_was_opened(seals, task->folder) : 1;
+	struct seal_try try = { 0 };
+	bool right;
+	int r = opened < 0 ? opened : 0;
+
+	if (r == 0 && !opened)
+		r = try_seal(task, &try, result->waits, sizeof(result->waits));
+	if (r < 0 || *result->waits)
+		return r;
+	r = create(making, &result->verdict);
+	right = r == 0 && result->verdict.class == CLASS_OK;
+	if (right && opened && task->seal && result->verdict.written_count) {
+		char unused[512]; /* it is written all the same; the next generation seals */
+
+		r = try_seal(task, &try, unused, sizeof(unused));
+	}
+	/* A list lies beside the files, and is younger than the seal. */
+	if (right && task->kind != MANIFEST_ASC && result->verdict.written_count && try.folder) {
+		struct seal_try unused;
+		char waits[512]; /* who adds a file now: then it is sealed with that one */
+
+		r = try_seal(task, &unused, waits, sizeof(waits));
+	}
+	if (!try.folder)
+		return r;
+	if (r < 0 || !right || (try.before_ns && !result->verdict.written_count)) {
+		seals_undo(seals, &try);
+		return r;
+	}
+	return seals_keep(seals, &try, "daemon");
+}
+
 int history_make(const struct history_task *task, struct history_result *ret_result)
 {
 	cleanup_with(making_fini) struct making making = { .task = task };
@@ -421,7 +474,7 @@ int history_make(const struct history_task *task, struct history_result *ret_res
 		r = find_left_out(&making);
 	if (r < 0 || *ret_result->waits)
 		return r;
-	return create(&making, &ret_result->verdict);
+	return create_sealed(&making, ret_result);
 }
 
 unsigned history_formats(struct volume *volume)

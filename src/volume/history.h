@@ -16,6 +16,7 @@ struct history_task {
 	const char *path; /* its; relative to the root, not "" */
 	enum manifest_kind kind;
 	unsigned formats; /* HASH_BIT()s */
+	bool seal;        /* the folder, when all is as its manifest says */
 	tree_tick tick;   /* not 0: stop (-ECANCELED) */
 	void *arg;
 };

@@ -19,6 +19,7 @@ struct behind;    /* volume/behind.h: writes put off */
 struct hydrator;  /* volume/hydrate.h */
 struct keeper;    /* volume/keeper.h: watermarks, scrub, pins, in the background */
 struct leveller;  /* volume/level.h: catalog brought level with the tree */
+struct seals;     /* volume/seals.h: folders that stay as they are */
 struct historian; /* volume/historian.h: histories of offloads */
 struct syncer;    /* volume/syncer.h: other sites */
 
@@ -35,6 +36,7 @@ struct volume {
 	struct hydrator *hydrator;   /* owned */
 	struct keeper *keeper;       /* owned */
 	struct leveller *leveller;   /* owned */
+	struct seals *seals;         /* owned */
 	struct historian *historian; /* owned */
 	struct syncer *syncer;       /* owned; NULL without a tier */
 

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "catalog/contents.h"
 #include "catalog/events.h"
 #include "catalog/sync.h"
 #include "util/clock.h"
 #include "util/io.h"
+#include "volume/seals.h"
 
 int level_open(struct store *store, const struct level_find *find)
 {
@@ -222,6 +224,21 @@ static enum level_kind kind_of_row(const struct level_find *find)
 	return row->ctime_ns == timespec_ns(find->st.st_ctim) ? LEVEL_SAME : LEVEL_TOUCHED;
 }
 
+/* Whether it says that it is sealed or was opened, seals_load() looks. */
+static int make_folder(struct store *store, const struct level_find *find, struct node_row *row)
+{
+	cleanup_close int fd = level_open_path(store, find->path, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	row->flags &= ~(unsigned)NODE_SEALED;
+	if (fgetxattr(fd, SEAL_XATTR, NULL, 0) >= 0)
+		row->flags |= NODE_SEALED;
+	else if (errno != ENODATA && errno != EOPNOTSUPP)
+		return -errno;
+	return 0;
+}
+
 int level_make_row(struct store *store, struct catalog *catalog, const struct level_find *find,
 		   struct node_row *ret_row)
 {
@@ -232,6 +249,8 @@ int level_make_row(struct store *store, struct catalog *catalog, const struct le
 	judged.kind = kind_of_row(find);
 	if (judged.kind != LEVEL_SAME && S_ISREG(find->st.st_mode))
 		r = make_file(store, catalog, &judged, &row);
+	else if (judged.kind != LEVEL_SAME && S_ISDIR(find->st.st_mode))
+		r = make_folder(store, find, &row);
 	if (r == 0)
 		*ret_row = row;
 	return r;

@@ -71,6 +71,14 @@ struct restore_counts {
 int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
 		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts);
 
+/*
+ * Seal the folder @path (volume/seals.h), or open it, as @actor. -ENOENT, -ENOTDIR, -EINVAL for the
+ * root, -ENODATA when no manifest lies in it, -EBUSY with *ret_path (caller frees): a file that is
+ * open for writing. 0 also when it is so already.
+ */
+int volume_seal(struct volume *volume, const char *path, const char *actor, char **ret_path);
+int volume_unseal(struct volume *volume, const char *path, const char *actor);
+
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 

@@ -477,6 +477,22 @@ int nodes_path(struct nodes *nodes, uint64_t id, char **ret_path)
 	return 1;
 }
 
+int nodes_climb(struct nodes *nodes, uint64_t id,
+		int (*fn)(void *arg, uint64_t id, const char *name), void *arg)
+{
+	scoped_lock(&nodes->lock);
+
+	for (size_t depth = 0; id != CATALOG_ROOT; depth++) {
+		const struct node *node = table_get(&nodes->by_id, id);
+		int r = node && node->name && depth < DEPTH_MAX ? fn(arg, id, node->name) : -ESTALE;
+
+		if (r != 0)
+			return r;
+		id = node->parent;
+	}
+	return 0;
+}
+
 static bool is_entered_locked(const struct nodes *nodes, uint64_t id)
 {
 	for (size_t i = 0; i < nodes->entered_count; i++)

@@ -29,6 +29,13 @@ void nodes_unnamed(struct nodes *nodes, uint64_t id, int path_fd);
 /* The path by the names known, relative; 1 found (caller frees), 0 not. */
 int nodes_path(struct nodes *nodes, uint64_t id, char **ret_path);
 
+/*
+ * From @id up to the root (which is not given): @fn hears each with its name; what it gives other
+ * than 0 ends it. 0 at the root, -ESTALE when the way is not known. @fn runs under our lock.
+ */
+int nodes_climb(struct nodes *nodes, uint64_t id,
+		int (*fn)(void *arg, uint64_t id, const char *name), void *arg);
+
 /* Only one thread at a time is between enter and leave of a folder. @b may be 0. -ENOMEM. */
 int nodes_enter(struct nodes *nodes, uint64_t a, uint64_t b);
 void nodes_leave(struct nodes *nodes, uint64_t a, uint64_t b);

@@ -13,6 +13,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "volume/place_spot.h"
+#include "volume/seals.h"
 
 #define IMPLIED_FOLDER_MODE 0755
 
@@ -78,7 +79,7 @@ int spot_dress(const struct spot *spot, int fd, const struct version_body *body,
 	    fchownat(fd, "", folder.st_uid, folder.st_gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (body->kind != VERSION_LINK && chmod(path, body->mode) < 0)
+	if (body->kind != VERSION_LINK && chmod(path, body->mode & 07777) < 0)
 		return -errno;
 	/* Not by the path: times of a link are its own. */
 	return utimensat(fd, "", times, AT_EMPTY_PATH) < 0 ? -errno : 0;
@@ -122,8 +123,10 @@ int place_folder(struct volume *volume, const char *path, const struct version_b
 	parent = spot.change.parent;
 	r = mkdirat(spot.change.fd, spot.name, 0700) < 0 ? -errno : dress_and_tell(&spot, body);
 	spot_leave(&spot);
-	if (r == 0)
+	if (r == 0) {
+		seals_placed(volume->seals, parent);
 		volume_notify_entry(volume, parent, spot.name);
+	}
 	return r;
 }
 

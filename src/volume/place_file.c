@@ -13,6 +13,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "volume/place_spot.h"
+#include "volume/seals.h"
 
 struct placing {
 	const struct spot *spot;
@@ -146,6 +147,8 @@ int place_file(struct volume *volume, const char *path, const struct place_file 
 	parent = spot.change.parent;
 	r = place_at(&placing);
 	spot_leave(&spot);
+	if (r == 0)
+		seals_placed(volume->seals, parent);
 	if (r == 0)
 		volume_notify_entry(volume, parent, spot.name);
 	return r;

@@ -8,6 +8,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
+#include "volume/seals.h"
 #include "volume/show_parts.h"
 
 /* Everything about one place while it is being filled. */
@@ -90,10 +91,21 @@ static int promote(struct fill *fill)
 	return 0;
 }
 
+/* A folder is sealed where another site says so, and opened. */
+static int follow_seal(struct fill *fill, uint64_t folder)
+{
+	const struct version_body *body = &fill->leader->body;
+
+	if (body->kind != VERSION_DIR)
+		return 0;
+	return seals_follow(volume_of(fill->shower)->seals, folder, body->mode & VERSION_SEALED);
+}
+
 /* Attributes as the version has them, unless a person changed ours and they were not told yet. */
 static int follow_attributes(struct fill *fill)
 {
 	bool told = fill->occupant_count == 0;
+	int r;
 
 	if (local_same_attributes(&fill->local, &fill->leader->body))
 		return 0;
@@ -102,8 +114,10 @@ static int follow_attributes(struct fill *fill)
 	if (!told)
 		return 0;
 	fill->shower->changed = true;
-	return place_attributes(volume_of(fill->shower), fill->group->path, fill->local.row.id,
-				&fill->leader->body);
+	r = follow_seal(fill, fill->local.row.id);
+	return r < 0 ? r
+		     : place_attributes(volume_of(fill->shower), fill->group->path,
+					fill->local.row.id, &fill->leader->body);
 }
 
 static bool live_at(const struct fill *fill, const char *path)
@@ -182,6 +196,23 @@ static void tell_conflict(const struct fill *fill)
 		     leader->path);
 }
 
+static int make_folder(struct fill *fill)
+{
+	struct volume *volume = volume_of(fill->shower);
+	struct local local = { 0 };
+	int r = place_folder(volume, fill->group->path, &fill->leader->body);
+
+	if (r < 0 || !(fill->leader->body.mode & VERSION_SEALED))
+		return r;
+	r = catalog_barrier(volume->catalog);
+	if (r == 0)
+		r = local_get(fill->shower->syncer, fill->group->path, &local);
+	if (r == 0 && local.found)
+		r = follow_seal(fill, local.row.id);
+	local_fini(&local);
+	return r;
+}
+
 static int make(struct fill *fill, uint64_t replaces)
 {
 	struct volume *volume = volume_of(fill->shower);
@@ -192,7 +223,7 @@ static int make(struct fill *fill, uint64_t replaces)
 	if (r < 0)
 		return r;
 	if (body->kind == VERSION_DIR)
-		r = place_folder(volume, path, body);
+		r = make_folder(fill);
 	else if (body->kind == VERSION_LINK)
 		r = place_link(volume, path, body);
 	else
@@ -211,8 +242,11 @@ static int move_claimed(struct fill *fill, const char *from, struct local *local
 {
 	struct volume *volume = volume_of(fill->shower);
 	const char *to = fill->group->path;
-	int r = show_touches(fill->shower, from);
+	int r = seals_hold(volume->seals, local->row.id, SEAL_ALL);
 
+	if (r != 0)
+		return r < 0 ? r : -EEXIST; /* it stays where it is */
+	r = show_touches(fill->shower, from);
 	if (r == 0)
 		r = show_touches(fill->shower, to);
 	if (r == 0)
@@ -368,6 +402,11 @@ static int replace(struct fill *fill)
 
 	if (S_ISREG(local->row.mode))
 		may = show_may_drop(fill->shower, local);
+	r = may == DROP_NEVER ? 0 : seals_hold(volume->seals, local->row.id, SEAL_MEDIA);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		may = DROP_NEVER;
 	if (may == DROP_NEVER) {
 		/* It becomes a version of its own, and gets a name of its own. */
 		for (size_t i = 0; i < fill->occupant_count; i++) {

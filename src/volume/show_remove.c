@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "util/error.h"
+#include "volume/seals.h"
 #include "volume/show_parts.h"
 
 static struct volume *volume_of(const struct shower *shower)
@@ -180,6 +181,9 @@ static int remove_dead(struct shower *shower, const char *path, const struct loc
 	}
 	if (!same)
 		return keep(shower, path, rows, count);
+	r = seals_hold(volume_of(shower)->seals, local->row.id, SEAL_ALL);
+	if (r != 0)
+		return r < 0 ? r : keep(shower, path, rows, count);
 	if (S_ISDIR(local->row.mode))
 		return remove_folder(shower, path, local, rows, count);
 	return remove_file(shower, path, local, rows, count);

@@ -25,7 +25,8 @@ uint32_t local_mode(const struct version_body *body, uint32_t mode)
 {
 	if (body->kind == VERSION_LINK)
 		return 0777;
-	return mode & (body->kind == VERSION_DIR ? RECORD_DIR_MODES : RECORD_FILE_MODES);
+	return mode &
+	       (body->kind == VERSION_DIR ? RECORD_DIR_MODES | VERSION_SEALED : RECORD_FILE_MODES);
 }
 
 bool local_same_attributes(const struct local *local, const struct version_body *body)
@@ -94,7 +95,10 @@ static int fill(struct syncer *syncer, const char *path, struct local *local)
 		local->body.kind = VERSION_LINK;
 	else
 		return 0;
-	local->body.mode = local_mode(&local->body, mode);
+	/* The row's bits beyond the permissions are the type's. */
+	local->body.mode = local_mode(&local->body, mode & 07777);
+	if (S_ISDIR(mode) && (local->row.flags & NODE_SEALED))
+		local->body.mode |= VERSION_SEALED;
 	local->settled = true;
 	return S_ISLNK(mode) ? read_target(syncer, path, local) : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "util/cleanup.h"
 #include "volume/caller.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 #include "volume/verifier.h"
 
@@ -62,6 +63,8 @@ static int make_special(struct volume *volume, const struct caller *caller, uint
 	r = tree_check_new_name(name);
 	if (r == 0)
 		r = tree_begin(volume, parent, 0, &change);
+	if (r == 0)
+		r = seals_check_new(volume->seals, parent, name);
 	if (r == 0)
 		r = caller_enter(caller, special->mode & ~S_IFMT, &scope);
 	if (r < 0)
@@ -147,6 +150,8 @@ int tree_create_file(struct volume *volume, const struct caller *caller, uint64_
 	r = tree_check_new_name(name);
 	if (r == 0)
 		r = tree_begin(volume, parent, 0, &change);
+	if (r == 0)
+		r = seals_check_new(volume->seals, parent, name);
 	if (r < 0)
 		return r;
 	fd = create_as(&change, caller, name, mode, (flags & OPEN_FLAGS_KEPT) | O_CREAT | O_EXCL);
@@ -259,6 +264,8 @@ int volume_link(struct volume *volume, uint64_t id, uint64_t new_parent, const c
 	r = tree_check_new_name(new_name);
 	if (r == 0)
 		r = tree_begin(volume, new_parent, 0, &change);
+	if (r == 0)
+		r = seals_check_new(volume->seals, new_parent, new_name);
 	if (r < 0)
 		return r;
 	fd = tree_open(volume, id, O_PATH);

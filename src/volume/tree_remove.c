@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 
 void tree_lost_name(struct volume *volume, int path_fd)
@@ -50,6 +51,9 @@ static int remove_name(struct volume *volume, uint64_t parent, const char *name,
 	fd = openat(change.fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
+	r = seals_check_name(volume->seals, parent, name, fd);
+	if (r < 0)
+		return r;
 	if (unlinkat(change.fd, name, flags) < 0)
 		return -errno;
 	tree_lost_name(volume, fd);
@@ -93,6 +97,22 @@ static int open_ends(struct renaming *renaming, const struct tree_change *change
 	return 0;
 }
 
+/* What moves, what is replaced or exchanged, and where it goes. */
+static int check_seals(const struct renaming *renaming)
+{
+	struct seals *seals = renaming->volume->seals;
+	int r = seals_check_name(seals, renaming->parent, renaming->name, renaming->source);
+
+	if (r == 0 && renaming->target >= 0)
+		r = seals_check_name(seals, renaming->new_parent, renaming->new_name,
+				     renaming->target);
+	if (r == 0)
+		r = seals_check_new(seals, renaming->new_parent, renaming->new_name);
+	if (r == 0 && (renaming->flags & RENAME_EXCHANGE))
+		r = seals_check_new(seals, renaming->parent, renaming->name);
+	return r;
+}
+
 /* After the disk did it. */
 static int tell_renamed(struct renaming *renaming)
 {
@@ -126,6 +146,8 @@ static int rename_ends(struct renaming *renaming, const struct tree_change *chan
 	int to = change->other ? change->other_fd : change->fd;
 	int r = open_ends(renaming, change);
 
+	if (r == 0)
+		r = check_seals(renaming);
 	if (r < 0)
 		return r;
 	if (renameat2(change->fd, renaming->name, to, renaming->new_name, renaming->flags) < 0)

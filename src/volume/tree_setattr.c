@@ -8,9 +8,12 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "volume/caller.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 
 #define OWNER_MASK (SETATTR_UID | SETATTR_GID)
+/* What manifests tell of a file. */
+#define FILED_MASK (SETATTR_SIZE | SETATTR_MTIME | SETATTR_MTIME_NOW)
 #define TIMES_MASK (SETATTR_ATIME | SETATTR_MTIME | SETATTR_ATIME_NOW | SETATTR_MTIME_NOW)
 
 static int set_owner(int fd, const struct stat *values, unsigned mask)
@@ -91,6 +94,11 @@ int volume_setattr(struct volume *volume, const struct caller *caller, uint64_t 
 	fd = file ? file_fd(file) : (own = tree_open(volume, id, O_PATH));
 	if (fd < 0)
 		return fd;
+	if (mask & FILED_MASK) {
+		r = seals_check_change(volume->seals, id, fd);
+		if (r < 0)
+			return r;
+	}
 	(void)live_drain_id(volume, id); /* a write put off would change the times again */
 	r = set_on_disk(volume, caller, id, file, fd, values, mask);
 	if (r < 0)

@@ -17,6 +17,7 @@
 #include "volume/level.h"
 #include "volume/live.h"
 #include "volume/node.h"
+#include "volume/seals.h"
 #include "volume/syncer.h"
 #include "volume/verifier.h"
 
@@ -173,8 +174,10 @@ static int open_parts(struct volume *volume)
 	volume->keeper = keeper_new(volume);
 	volume->leveller = leveller_new(volume);
 	volume->historian = historian_new(volume);
+	volume->seals = seals_new(volume);
 	if (!volume->nodes || !volume->lives || !volume->behind || !volume->verifier ||
-	    !volume->hydrator || !volume->keeper || !volume->leveller || !volume->historian)
+	    !volume->hydrator || !volume->keeper || !volume->leveller || !volume->historian ||
+	    !volume->seals)
 		return -ENOMEM;
 	if (transfer_tier_count(volume->transfer) > 0) {
 		volume->syncer = syncer_new(volume);
@@ -190,6 +193,8 @@ static int start_parts(struct volume *volume)
 	int r;
 
 	r = leveller_start(volume->leveller);
+	if (r == 0)
+		r = seals_load(volume->seals);
 	if (r == 0)
 		r = hydrator_start(volume->hydrator);
 	if (r == 0)
@@ -297,6 +302,7 @@ void volume_close(struct volume *volume)
 	transfer_free(volume->transfer);
 	syncer_free(volume->syncer); /* woken by uploads to the last */
 	lives_free(volume->lives);
+	seals_free(volume->seals);
 	nodes_free(volume->nodes);
 	catalog_close(volume->catalog);
 	settings_free(volume->settings);

@@ -11,6 +11,7 @@
 
 #include "store/residency.h"
 #include "util/cleanup.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 
 /* Long enough for every value but the path. */
@@ -145,6 +146,10 @@ ssize_t virtual_get(struct volume *volume, uint64_t id, const char *name, void *
 	r = get_row(volume, id, &row);
 	if (r <= 0)
 		return r < 0 ? r : -ENODATA;
+	if (strcmp(what, "sealed") == 0) {
+		r = seals_cover(volume->seals, id);
+		return r < 0 ? r : give_text(r ? "1" : "0", value, size);
+	}
 	if (strcmp(what, "pin") == 0)
 		return give_text(row.flags & NODE_PINNED ? "1" : "0", value, size);
 	r = show_file(volume, &row, what, text);

@@ -208,6 +208,7 @@ def check_whole(site, top, files):
     assert not [path for path in site.tree.rglob("*") if path.name.startswith((".ascmhl-", ".tmp-"))]
     told = {path.text for path in newest(top).iter(ASC + "path") if path.get("size")}
     assert told == files
+    assert os.getxattr(top, "user.mediafs.sealed") == b"1"
 
 
 def test_kills_while_histories_are_written(carts, tmp_path):

@@ -82,7 +82,7 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
-		     "DROP TABLE archived; PRAGMA user_version = 1");
+		     "DROP TABLE archived; DROP INDEX inodes_sealed; PRAGMA user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,

@@ -117,6 +117,24 @@ void volume_limit_tick(struct volume *volume)
 	(void)volume;
 }
 
+/* "busy" has a file that is open for writing, "bare" no manifest. */
+int volume_seal(struct volume *volume, const char *path, const char *actor, char **ret_path)
+{
+	(void)volume, (void)actor;
+	if (strcmp(path, "bare") == 0)
+		return -ENODATA;
+	if (strcmp(path, "busy") != 0)
+		return 0;
+	*ret_path = strdup("busy/clip.mov");
+	return *ret_path ? -EBUSY : -ENOMEM;
+}
+
+int volume_unseal(struct volume *volume, const char *path, const char *actor)
+{
+	(void)volume, (void)actor;
+	return *path ? 0 : -EINVAL;
+}
+
 int volume_residency(struct volume *volume, enum residency_verb verb, const char *path,
 		     volume_progress_fn progress, void *arg)
 {

@@ -96,9 +96,11 @@ TEST(record_comes_back_as_it_was)
 
 TEST(record_of_folder_link_and_del_comes_back)
 {
-	struct sync_record dir = { .verb = RECORD_PUT,
-				   .path = strdup("d/e"),
-				   .body = { .kind = VERSION_DIR, .mode = 02775, .mtime_ns = -5 } };
+	struct sync_record dir = {
+		.verb = RECORD_PUT,
+		.path = strdup("d/e"),
+		.body = { .kind = VERSION_DIR, .mode = 02775 | VERSION_SEALED, .mtime_ns = -5 }
+	};
 	struct sync_record link = {
 		.verb = RECORD_PUT,
 		.path = strdup("l"),

@@ -1,0 +1,282 @@
+"""Seals: an offload with its manifest stays as it is."""
+import errno
+import mmap
+import os
+import shutil
+
+import pytest
+
+import cards
+from lib import fsck, mediafs, run, wait_for
+from mhl import manifest
+from test_histories import QUICK, generations, settled
+
+CLIP = "XDROOT/Clip"
+
+
+def sealed(path):
+    return os.getxattr(path, "user.mediafs.sealed") == b"1"
+
+
+def refused(action, *args, **options):
+    """It fails with EPERM, whatever it is."""
+    with pytest.raises(OSError) as caught:
+        action(*args, **options)
+    assert caught.value.errno == errno.EPERM, caught.value
+
+
+def copy_card(site, tmp_path, name="B"):
+    """A card, copied in; returned once it is sealed."""
+    source = cards.make(tmp_path / f"card-{site.name}-{name}", "sony-xavc")
+    cards.add(source, ["XDROOT/Clip/Sub/note.txt"])
+    shutil.copytree(source, site.mnt / name)
+    settled(site)
+    assert sealed(site.mnt / name)
+    return site.mnt / name
+
+
+def picture(top):
+    """All that a seal keeps: names, bytes, times of files."""
+    return {str(path.relative_to(top)): (path.read_bytes(), path.stat().st_mtime_ns)
+            if path.is_file() else None for path in top.rglob("*")}
+
+
+@pytest.fixture
+def quick(sites):
+    return sites("plain", settings=QUICK).mount()
+
+
+def append(path):
+    with open(path, "ab") as file:
+        file.write(b"x")
+
+
+def cut(path):
+    with open(path, "r+b"):
+        pass
+
+
+def test_what_is_refused_and_what_is_not(quick, tmp_path):
+    top = copy_card(quick, tmp_path)
+    clip = next((top / CLIP).glob("*.MXF"))
+    before = picture(top)
+    other = quick.mnt / "other.mov"
+    other.write_bytes(b"other")
+
+    refused(append, clip)
+    refused(cut, clip)
+    refused(os.open, clip, os.O_WRONLY | os.O_TRUNC)
+    refused(os.truncate, clip, 0)
+    refused(os.truncate, clip, clip.stat().st_size + 1)
+    refused(os.utime, clip, (1, 1))
+    refused(os.unlink, clip)
+    refused(os.rename, clip, clip.with_name("new.MXF"))
+    refused(os.rename, clip, quick.mnt / "out.MXF")
+    refused(os.rename, other, clip)
+    refused(os.rename, clip.parent, clip.parent.with_name("Clips"))
+    refused(os.rmdir, top / CLIP / "Sub")
+    refused(shutil.rmtree, top)
+    done = run("mv", "--exchange", "-T", other, clip, check=False)
+    assert done.returncode != 0
+    # A second name of it is no way around.
+    os.link(clip, quick.mnt / "second.MXF")
+    refused(append, quick.mnt / "second.MXF")
+    refused(os.truncate, quick.mnt / "second.MXF", 3)
+    os.unlink(quick.mnt / "second.MXF")
+    # The history is nobody's but the daemon's.
+    for path in (top / "ascmhl").iterdir():
+        refused(append, path)
+        refused(os.unlink, path)
+        refused(os.rename, path, path.with_name("x"))
+    refused((top / "ascmhl/x").write_text, "x")
+    refused((top / "ascmhl/x").mkdir)
+    refused(os.symlink, "x", top / "ascmhl/x")
+    refused(os.rename, other, top / "ascmhl/x")
+    refused(os.rename, top / "ascmhl", quick.mnt / "ascmhl")
+    refused((top / CLIP / "ascmhl").mkdir)
+    assert picture(top) == before
+    assert manifest("verify", top)[0] == 0
+
+    # Told once a minute, with what to do.
+    told = [event for event in quick.events() if event["event"] == "refused"]
+    assert len(told) == 1 and told[0]["path"] == str(clip.relative_to(quick.mnt))
+    assert "mediafs unseal" in told[0]["detail"] and "B is sealed" in told[0]["detail"]
+
+    # Reading, permissions, labels, litter, and names above it are free.
+    clip.read_bytes()
+    clip.chmod(0o600)
+    os.setxattr(clip, "user.label", b"red")
+    cards.add(top, [".DS_Store", f"{CLIP}/._x"])
+    (top / ".DS_Store").write_text("changed")
+    (top / ".DS_Store").unlink()
+    (quick.mnt / "day").mkdir()
+    top.rename(quick.mnt / "day/B")
+    (quick.mnt / "day").rename(quick.mnt / "day1")
+    top = quick.mnt / "day1/B"
+    refused(append, top / clip.relative_to(quick.mnt / "B"))
+    refused(os.unlink, top / clip.relative_to(quick.mnt / "B"))
+
+    # It survives a restart, a crash, and the loss of the catalog.
+    for how in ("umount", "kill", "rebuild"):
+        if how == "kill":
+            quick.kill()
+        else:
+            quick.umount()
+        if how == "rebuild":
+            assert fsck("--rebuild-catalog", quick.store).returncode in (0, 1)
+        quick.mount()
+        assert sealed(top), how
+        refused(append, top / clip.relative_to(quick.mnt / "B"))
+        refused(os.unlink, top / clip.relative_to(quick.mnt / "B"))
+
+
+def test_files_may_be_added_as_programs_do(quick, tmp_path):
+    """cp, and rsync with its temporary name and late times; then they are sealed too."""
+    top = copy_card(quick, tmp_path)
+    (tmp_path / "late").mkdir()
+    late = tmp_path / "late/LATE.MXF"
+    late.write_bytes(os.urandom(5000))
+    run("cp", "-p", late, top / CLIP / "CP.MXF")
+    run("rsync", "-a", late, top / CLIP / "RSYNC.MXF")
+    (top / CLIP / "New/Deep").mkdir(parents=True)
+    (top / CLIP / "New/Deep/a.txt").write_text("a")
+    (top / CLIP / "New").rename(top / CLIP / "Newer")
+    settled(quick)
+    assert len(generations(top)) >= 2
+    assert manifest("verify", top)[0] == 0
+    for name in ("CP.MXF", "RSYNC.MXF", "Newer/Deep/a.txt"):
+        refused(append, top / CLIP / name)
+        refused(os.unlink, top / CLIP / name)
+
+
+def test_who_writes_is_waited_for(quick, tmp_path):
+    """An open handle, and a mapping whose descriptor is closed, hold the seal off."""
+    quick.set("manifest.seal", "no")
+    source = cards.make(tmp_path / "card", "sony-xavc")
+    top = quick.mnt / "B"
+    shutil.copytree(source, top)
+    settled(quick)
+    assert not sealed(top)
+    clip = next((top / CLIP).glob("*.MXF"))
+    with open(clip, "r+b") as handle:
+        done = mediafs("seal", top, check=False)
+        assert done.returncode == 6 and "open for writing" in done.stderr, done
+        area = mmap.mmap(handle.fileno(), 0)
+    done = mediafs("seal", top, check=False)
+    assert done.returncode == 6 and clip.name in done.stderr
+    assert not sealed(top)
+    area[:1] = area[:1]
+    area.flush()
+    area.close()
+    wait_for(lambda: mediafs("seal", top, check=False).returncode == 0, "the seal")
+    refused(append, clip)
+    # A reader may map it, not for writing.
+    with open(clip, "rb") as handle:
+        refused(cut, clip)
+        with mmap.mmap(handle.fileno(), 0, prot=mmap.PROT_READ) as area:
+            assert area[:] == clip.read_bytes()
+
+
+def test_unsealed_on_purpose(quick, tmp_path):
+    top = copy_card(quick, tmp_path)
+    clip = next((top / CLIP).glob("*.MXF"))
+    shown = mediafs("offloads", quick.mnt).stdout
+    assert "sealed" in shown and mediafs("offloads", "--json", quick.mnt).stdout.count('"sealed":true')
+    mediafs("unseal", top)
+    assert not sealed(top) and "  sealed" not in mediafs("offloads", quick.mnt).stdout
+    told = [event for event in quick.events() if event["event"] in ("sealed", "unsealed")]
+    assert [(event["event"], event["actor"]) for event in told] == [
+        ("sealed", "daemon"), ("unsealed", f"uid:{os.getuid()}")]
+    (top / CLIP / "Sub/note.txt").unlink()
+    quick.umount()
+    quick.mount()
+    settled(quick)
+    assert not sealed(top) and len(generations(top)) == 1  # nothing new: nobody seals it again
+    mediafs("seal", top)
+    refused(append, clip)
+
+    # What is changed meanwhile is told for ever, and not sealed.
+    mediafs("unseal", top)
+    append(clip)
+    settled(quick)
+    assert len(generations(top)) == 2 and not sealed(top)
+    assert manifest("verify", top)[0] == 11
+    assert any(event["event"] == "manifest mismatch" for event in quick.events())
+
+    for words, code in ((("seal", quick.mnt), 9), (("seal", top / "no"), 8),
+                        (("seal", clip), 8), (("unseal", quick.mnt), 9), (("seal",), 2)):
+        assert mediafs(*words, check=False).returncode == code, words
+    (quick.mnt / "bare").mkdir()
+    done = mediafs("seal", quick.mnt / "bare", check=False)
+    assert done.returncode != 0 and "manifest create" in done.stderr
+
+
+def test_a_list_beside_the_files_is_sealed_with_them(quick, tmp_path):
+    quick.set("manifest.kind", "legacy")
+    top = copy_card(quick, tmp_path)
+    lists = list(top.glob("*.mhl"))
+    assert len(lists) == 1 and not (top / "ascmhl").exists()
+    refused(append, lists[0])
+    refused(lists[0].unlink)
+    refused(append, next((top / CLIP).glob("*.MXF")))
+    assert manifest("verify", lists[0])[0] == 0
+
+
+def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
+    cart = sites("cart", tier=tier, settings=QUICK).mount()
+    editorial = sites("editorial", join=tier, options=["rw"], settings=QUICK).mount()
+    top = copy_card(cart, tmp_path)
+    there = editorial.mnt / "B"
+    cart.wait()
+    wait_for(lambda: there.exists() and sealed(there), "the seal at editorial")
+    wait_for(lambda: len(list(there.rglob("*"))) == len(list(top.rglob("*"))), "all of the card")
+    clip = next((there / CLIP).glob("*.MXF"))
+    refused(append, clip)
+    refused(os.unlink, clip)
+    refused(os.rename, clip, editorial.mnt / "out")
+    assert manifest("verify", there)[0] == 0
+    editorial.umount()
+    editorial.mount()
+    refused(append, clip)
+    # A generation written at the one is no change of what is sealed at the other.
+    (there / CLIP / "LATE.MXF").write_bytes(b"late" * 9)
+    settled(editorial)
+    editorial.wait()
+    wait_for(lambda: len(generations(top)) == 2, "the second generation at the cart")
+    wait_for(lambda: manifest("verify", top)[0] == 0, "the late file at the cart")
+    # Opened at the one, opened at the other.
+    mediafs("unseal", top)
+    wait_for(lambda: not sealed(there), "the folder to be open at editorial")
+    append(clip)
+
+
+def test_what_another_site_did_before_it_knew_is_a_conflict(sites, tier, tmp_path):
+    """It removed one file and wrote another while the cart sealed them."""
+    cart = sites("cart", tier=tier, settings={"manifest.settle": "1h"}).mount()
+    editorial = sites("editorial", join=tier, options=["rw"]).mount()
+    source = cards.make(tmp_path / "card", "sony-xavc")
+    shutil.copytree(source, cart.mnt / "B")
+    cart.wait()
+    wait_for(lambda: len(list((editorial.mnt / "B").rglob("*"))) ==
+             len(list((cart.mnt / "B").rglob("*"))), "all of the card")
+    names = sorted(path.name for path in (cart.mnt / "B" / CLIP).glob("*.MXF"))
+    first = cart.mnt / "B" / CLIP / names[0]
+    other = next(path for path in sorted((cart.mnt / "B").rglob("*"))
+                 if path.is_file() and path != first)
+    cart.umount()
+    append(editorial.mnt / first.relative_to(cart.mnt))
+    (editorial.mnt / other.relative_to(cart.mnt)).unlink()
+    editorial.wait()
+    mediafs("wait", editorial.mnt, "--for", "stored")
+    before = picture(cart.tree / "B")
+    # The cart comes back: its seal is there before it hears of anything.
+    cart.set("manifest.settle", "100ms")
+    tier.rename(tier.with_name("away"))
+    cart.mount()
+    wait_for(lambda: generations(cart.mnt / "B") and sealed(cart.mnt / "B"), "the seal")
+    tier.with_name("away").rename(tier)
+    wait_for(lambda: any(event["event"] == "refused" for event in cart.events()), "the conflict")
+    for name, what in before.items():
+        path = cart.mnt / "B" / name
+        assert (path.read_bytes() if what else None) == (what[0] if what else None)
+    assert manifest("verify", cart.mnt / "B")[0] == 0
