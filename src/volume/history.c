@@ -16,6 +16,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/io.h"
+#include "util/log.h"
 #include "volume/history_files.h"
 #include "volume/hydrate.h"
 #include "volume/live.h"
@@ -431,6 +432,12 @@ static int create_sealed(struct making *making, struct history_result *result)
 		r = try_seal(task, &try, result->waits, sizeof(result->waits));
 	if (r < 0 || *result->waits)
 		return r;
+	/* Who opens it marks it first: from here on seals_keep() sees that it was opened. */
+	if (!opened && seals_was_opened(seals, task->folder) != 0) {
+		seals_undo(seals, &try);
+		try.folder = 0;
+		opened = 1;
+	}
 	r = create(making, &result->verdict);
 	right = r == 0 && result->verdict.class == CLASS_OK;
 	if (right && opened && task->seal && result->verdict.written_count) {
@@ -440,10 +447,12 @@ static int create_sealed(struct making *making, struct history_result *result)
 	}
 	/* A list lies beside the files, and is younger than the seal. */
 	if (right && task->kind != MANIFEST_ASC && result->verdict.written_count && try.folder) {
-		struct seal_try unused;
-		char waits[512]; /* who adds a file now: then it is sealed with that one */
+		struct seal_try again = { 0 };
+		char waits[512] = ""; /* who adds a file now: it is sealed with that one */
 
-		r = try_seal(task, &unused, waits, sizeof(waits));
+		r = try_seal(task, &again, waits, sizeof(waits));
+		if (again.folder)
+			try.since_ns = again.since_ns;
 	}
 	if (!try.folder)
 		return r;
@@ -451,7 +460,17 @@ static int create_sealed(struct making *making, struct history_result *result)
 		seals_undo(seals, &try);
 		return r;
 	}
-	return seals_keep(seals, &try, "daemon");
+	r = seals_keep(seals, &try, "daemon");
+	if (r < 0)
+		seals_undo(seals, &try);
+	if (r == -ESTALE)
+		return 0; /* a person opened it just now */
+	if (r == -EOPNOTSUPP) {
+		log_warning("%s: cannot be sealed: the store's file system takes no attributes",
+			    task->path);
+		return 0;
+	}
+	return r;
 }
 
 int history_make(const struct history_task *task, struct history_result *ret_result)

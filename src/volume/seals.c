@@ -16,6 +16,7 @@
 #include "transfer/rules.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/error.h"
 #include "util/io.h"
 #include "util/log.h"
 #include "volume/seals_parts.h"
@@ -91,14 +92,14 @@ static int load_one(struct seals *seals, uint64_t folder)
 
 	if (r == -ESTALE || r == -ENOENT)
 		return 0; /* it went; its row goes */
-	if (r == -EUCLEAN) {
-		/* Broken: better closed than open. */
-		log_error("inode %llu: the mark of its seal cannot be read, so it stays sealed",
-			  (unsigned long long)folder);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		/* Better closed than open. */
+		log_error_errno(r, "inode %llu: whether it is sealed cannot be read, so it is",
+				(unsigned long long)folder);
 		local = true;
 		since_ns = realtime_ns();
-	} else if (r < 0) {
-		return r;
 	} else if (r == 0 || (!local && strcmp(how, "site") != 0)) {
 		return catalog_set_flags(seals->volume->catalog, folder, 0, NODE_SEALED);
 	}

@@ -51,10 +51,12 @@ void seals_placed(struct seals *seals, uint64_t parent);
  */
 struct seal_try {
 	uint64_t folder;
+	int64_t since_ns;  /* as it was tried: somebody else's seal is left alone */
 	int64_t before_ns; /* sealed since, before that; 0: not */
 	bool before_local;
 };
 int seals_try(struct seals *seals, uint64_t folder, struct seal_try *ret_try, char **ret_path);
+/* -ESTALE: somebody unsealed it meanwhile, so it is open. */
 int seals_keep(struct seals *seals, const struct seal_try *try, const char *actor);
 void seals_undo(struct seals *seals, const struct seal_try *try);
 

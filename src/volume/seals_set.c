@@ -88,6 +88,19 @@ static int set(struct seals *seals, uint64_t folder, int64_t since_ns, bool loca
 	return seals_set_locked(seals, folder, since_ns, local);
 }
 
+/* Later than it was tried, unless it is somebody else's by now. */
+static int move(struct seals *seals, struct seal_try *try, int64_t since_ns)
+{
+	struct seal *seal;
+
+	scoped_lock(&seals->lock);
+	seal = table_get(&seals->by_folder, try->folder);
+	if (!seal || seal->since_ns != try->since_ns)
+		return -ESTALE;
+	seal->since_ns = try->since_ns = since_ns;
+	return 0;
+}
+
 /* What it is now, to be put back. */
 static void note_before(struct seals *seals, struct seal_try *try)
 {
@@ -111,6 +124,7 @@ int seals_try(struct seals *seals, uint64_t folder, struct seal_try *ret_try, ch
 	int r;
 
 	note_before(seals, &try);
+	try.since_ns = now_ns;
 	r = set(seals, folder, now_ns, true);
 	if (r == 0)
 		r = catalog_barrier(seals->volume->catalog);
@@ -118,7 +132,7 @@ int seals_try(struct seals *seals, uint64_t folder, struct seal_try *ret_try, ch
 		r = catalog_each_under(seals->volume->catalog, folder, look_for_writer, &writers);
 	/* With a clock that was set back the files would look as if they came later. */
 	if (r == 0 && writers.newest_ns > now_ns)
-		r = set(seals, folder, writers.newest_ns, true);
+		r = move(seals, &try, writers.newest_ns);
 	if (r < 0) {
 		seals_undo(seals, &try);
 		*ret_path = writers.path;
@@ -130,8 +144,12 @@ int seals_try(struct seals *seals, uint64_t folder, struct seal_try *ret_try, ch
 
 void seals_undo(struct seals *seals, const struct seal_try *try)
 {
-	(void)set(seals, try->folder, try->before_ns,
-		  try->before_local); /* it is there: no memory */
+	const struct seal *seal;
+
+	scoped_lock(&seals->lock);
+	seal = table_get(&seals->by_folder, try->folder);
+	if (seal && seal->since_ns == try->since_ns) /* it is there: that takes no memory */
+		(void)seals_set_locked(seals, try->folder, try->before_ns, try->before_local);
 }
 
 /* Keeping -------------------------------------------------------------------------------- */
@@ -164,19 +182,29 @@ static int keep(struct seals *seals, uint64_t folder, int64_t since_ns, bool loc
 	return r < 0 ? r : write_mark(seals, folder, since_ns, local ? "local" : "site");
 }
 
-int seals_keep(struct seals *seals, const struct seal_try *try, const char *actor)
+static bool is_still(struct seals *seals, const struct seal_try *try)
 {
 	const struct seal *seal;
-	int64_t since_ns;
+
+	scoped_lock(&seals->lock);
+	seal = table_get(&seals->by_folder, try->folder);
+	return seal && seal->since_ns == try->since_ns;
+}
+
+int seals_keep(struct seals *seals, const struct seal_try *try, const char *actor)
+{
 	int r;
 
-	mutex_lock(&seals->lock);
-	seal = table_get(&seals->by_folder, try->folder);
-	since_ns = seal ? seal->since_ns : 0;
-	mutex_unlock(&seals->lock);
-	if (!since_ns)
-		return -ESTALE; /* somebody unsealed it meanwhile */
-	r = keep(seals, try->folder, since_ns, true);
+	if (!is_still(seals, try))
+		return -ESTALE;
+	r = keep(seals, try->folder, try->since_ns, true);
+	if (r == 0 && !is_still(seals, try)) {
+		/* Opened while the mark was written: the later one was the person's. */
+		r = write_mark(seals, try->folder, 0, "open");
+		if (r == 0)
+			r = catalog_set_flags(seals->volume->catalog, try->folder, 0, NODE_SEALED);
+		return r < 0 ? r : -ESTALE;
+	}
 	if (r < 0 || try->before_ns)
 		return r;
 	return tell(seals, try->folder, actor, "sealed", "");
