@@ -23,9 +23,12 @@
 #include "volume/seals.h"
 #include "volume/tree.h"
 
-/* What programs call a file that they have not finished: rsync, desktops, browsers, Samba. */
-static const char partial_names[] =
-	".*.*.?????? .goutputstream-* .smbdelete* .fuse_hidden* *.tmp *.part *.partial *.filepart "
+/*
+ * What programs call a file that they have not finished: `mediafs offload`, rsync, desktops,
+ * browsers, Samba.
+ */
+static const char partial_names[] = UNFINISHED_GLOB
+	" .*.*.?????? .goutputstream-* .smbdelete* .fuse_hidden* *.tmp *.part *.partial *.filepart "
 	"*.crdownload *.download *.sb-????????"
 	"-??????"; /* in one piece it holds a trigraph */
 

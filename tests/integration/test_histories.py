@@ -149,11 +149,18 @@ def test_it_waits_for_what_is_not_finished(carts, tmp_path):
         wait_for(lambda: generations(third), "the third card's history")
         assert not (top / "ascmhl").exists() and not (carts.mnt / "A/ascmhl").exists()
         open_file.write(b", now it is")
+    # What `mediafs offload` leaves standing until all of the card is there.
+    cards.add(carts.mnt / "D", [".offload.mediafs-parts"])
+    copied = cards.make(tmp_path / "cards/D", "sony-xavc")
+    shutil.copytree(copied, carts.mnt / "D", dirs_exist_ok=True)
     unfinished = carts.mnt / "A/XDROOT/Clip/.C0009.MXF.a1b2c3"
     unfinished.rename(unfinished.with_name("C0009.MXF"))
     for card in (top, carts.mnt / "A"):
         wait_for(lambda card=card: generations(card), f"the history of {card}")
         assert manifest("verify", card)[0] == 0
+    assert not (carts.mnt / "D/ascmhl").exists()
+    (carts.mnt / "D/.offload.mediafs-parts").unlink()
+    wait_for(lambda: generations(carts.mnt / "D"), "the history once it is whole")
     assert "XDROOT/Clip/C0009.MXF" in {path.text for path in
                                        newest(carts.mnt / "A").iter(ASC + "path")}
 
