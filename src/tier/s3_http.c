@@ -176,7 +176,9 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 		exchange->reply.local_error = -ECANCELED;
 		return 1;
 	}
-	if (down + up - exchange->moved_bytes >= MOVED_MIN_BYTES) {
+	/* Less than before: libcurl began anew, on another connection. */
+	if (down + up - exchange->moved_bytes >= MOVED_MIN_BYTES ||
+	    down + up < exchange->moved_bytes) {
 		exchange->moved_bytes = down + up;
 		exchange->moved_ns = now;
 	}
