@@ -64,7 +64,8 @@ static int check_url(const char *key, const char *url, char **ret_message)
 	return 0;
 }
 
-static const struct setting_row offsite_row = {
+/* tier.NAME.offsite, tier.NAME.uplink. */
+static const struct setting_row tier_switch = {
 	.id = -1, .type = TYPE_SWITCH, .max = 1, .allowed = "yes or no"
 };
 
@@ -79,10 +80,10 @@ static int check_value(const char *key, const char *value, const struct setting_
 	*ret_value = 0;
 	if (key_is_url(key))
 		return check_url(key, value, ret_message);
-	row = key_tier_part(key) ? &offsite_row : setting_find(key);
+	row = key_tier_part(key) ? &tier_switch : setting_find(key);
 	if (!row)
 		return -ENOENT;
-	*ret_row = row == &offsite_row ? NULL : row;
+	*ret_row = row == &tier_switch ? NULL : row;
 	r = setting_value(row, value, ret_value);
 	if (r == -EINVAL)
 		return refuse(ret_message, "%s = %s: must be %s%s", key, value,
@@ -166,16 +167,17 @@ static void free_tiers(struct settings *settings)
 	settings->tier_count = 0;
 }
 
-/* As settings_tier.offsite; -ENOMEM. @url: the tier's key for that. */
-static int find_offsite(const struct settings *settings, const char *url, int *ret_offsite)
+/* 1 yes, 0 no, -1 not said; -ENOMEM. @url: the tier's key for that, @part that of the switch. */
+static int find_switch(const struct settings *settings, const char *url, const char *part,
+		       int *ret_state)
 {
-	cleanup_free char *key = key_of_tier(url, "offsite");
+	cleanup_free char *key = key_of_tier(url, part);
 	const struct entry *entry = key ? find_entry(settings, key) : NULL;
 	int64_t value = -1;
 
 	if (entry && entry->value)
-		(void)setting_value(&offsite_row, entry->value, &value); /* was checked */
-	*ret_offsite = (int)value;
+		(void)setting_value(&tier_switch, entry->value, &value); /* was checked */
+	*ret_state = (int)value;
 	return key ? 0 : -ENOMEM;
 }
 
@@ -196,8 +198,11 @@ static int collect_tiers(struct settings *settings)
 		settings->tier_count++;
 		tier->name = strndup(entry->key + 5, strcspn(entry->key + 5, "."));
 		tier->url = strdup(entry->value);
-		r = tier->name && tier->url ? find_offsite(settings, entry->key, &tier->offsite)
-					    : -ENOMEM;
+		r = tier->name && tier->url
+			    ? find_switch(settings, entry->key, "offsite", &tier->offsite)
+			    : -ENOMEM;
+		if (r == 0)
+			r = find_switch(settings, entry->key, "uplink", &tier->uplink);
 		if (r < 0)
 			return r;
 	}
@@ -505,13 +510,20 @@ static int check_set(const struct settings *settings, const char *key, const cha
 }
 
 /* The tier with the URL @url is gone. */
-static int forget_offsite(struct settings *settings, const char *url)
+static int forget_switches(struct settings *settings, const char *url)
 {
-	cleanup_free char *key = key_of_tier(url, "offsite");
+	static const char *const parts[] = { "offsite", "uplink" };
+	int r = 0;
 
-	if (!key)
-		return -ENOMEM;
-	return find_entry(settings, key) ? put_entry(settings, key, NULL, true) : 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
+		cleanup_free char *key = key_of_tier(url, parts[i]);
+
+		if (!key)
+			return -ENOMEM;
+		if (find_entry(settings, key))
+			r = put_entry(settings, key, NULL, true);
+	}
+	return r;
 }
 
 int settings_set_text(struct settings *settings, const char *key, const char *value,
@@ -526,7 +538,7 @@ int settings_set_text(struct settings *settings, const char *key, const char *va
 	if (r == 0)
 		r = put_entry(settings, key, *value ? value : NULL, true);
 	if (r == 0 && !*value && key_is_url(key))
-		r = forget_offsite(settings, key);
+		r = forget_switches(settings, key);
 	if (r < 0)
 		return r;
 	if (!row)

@@ -17,7 +17,7 @@
  *   [sync]     poll = 2s   flush = 1s
  *   [manifest] kind = asc|legacy|both|none   hash = xxh128 (list)   seal = yes
  *              settle = 1min
- *   [tier NAME] url = file:///mnt/nas   offsite = yes|no
+ *   [tier NAME] url = file:///mnt/nas   offsite = yes|no   uplink = yes|no
  *
  * Keys are SECTION.KEY: "transfer.limit", "rules.ignore", "rules.priority.notes",
  * "tier.NAME.url". settings_get() may run while another thread sets; everything else is
@@ -58,6 +58,7 @@ struct settings_tier {
 	char *name;  /* owned */
 	char *url;   /* owned */
 	int offsite; /* 1 another place, 0 not, -1 not said: as its kind is */
+	int uplink;  /* 1 the limits of [transfer] are meant for it, 0 not, -1 not said: the same */
 };
 
 struct settings;

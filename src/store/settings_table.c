@@ -232,7 +232,10 @@ const char *key_tier_part(const char *key)
 
 	if (!dot || !tier_name_ok(key + 5, (size_t)(dot - key - 5)))
 		return NULL;
-	return strcmp(dot, ".url") == 0 || strcmp(dot, ".offsite") == 0 ? dot + 1 : NULL;
+	return strcmp(dot, ".url") == 0 || strcmp(dot, ".offsite") == 0 ||
+			       strcmp(dot, ".uplink") == 0
+		       ? dot + 1
+		       : NULL;
 }
 
 bool key_is_url(const char *key)

@@ -48,7 +48,8 @@ bool key_is_tier(const char *key);
 /* Letters, digits, '-' and '_'; 1 to 63 of them, the @length bytes at @name. */
 bool tier_name_ok(const char *name, size_t length);
 
-/* What of a tier @key is about: "url" or "offsite", in @key; NULL when it is of no such form. */
+/* What of a tier @key is about: "url", "offsite" or "uplink", in @key; NULL when it is of no such
+ * form. */
 const char *key_tier_part(const char *key);
 bool key_is_url(const char *key);
 

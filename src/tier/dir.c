@@ -11,8 +11,10 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "hash/readback.h"
 #include "tier/internal.h"
@@ -412,6 +414,41 @@ static int dir_device(struct tier *tier, dev_t *ret_device)
 	return 0;
 }
 
+/* Source: statfs(2) and linux/magic.h. */
+static bool is_network(const struct statfs *fs, dev_t device)
+{
+	static const uint32_t magics[] = {
+		0x6969,     /* NFS */
+		0x517b,     /* SMB */
+		0xff534d42, /* CIFS */
+		0xfe534d42, /* SMB2 */
+		0x01021997, /* 9P */
+		0x00c36400, /* Ceph */
+		0x5346414f, /* AFS */
+		0x6b414653, /* kAFS */
+		0x73757245, /* Coda */
+		0x0bd00bd0, /* Lustre */
+		0x47504653, /* GPFS */
+		0x19830326, /* BeeGFS */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
+		if ((uint32_t)fs->f_type == magics[i])
+			return true;
+	/* FUSE: one that has a disk of its own (ntfs-3g) is mounted from a block device. */
+	return (uint32_t)fs->f_type == 0x65735546 && major(device) == 0;
+}
+
+static bool dir_is_remote(struct tier *tier)
+{
+	cleanup_close int root_fd = dir_open_root(dir_of(tier));
+	struct statfs fs;
+	struct stat st;
+
+	return root_fd >= 0 && fstatfs(root_fd, &fs) == 0 && fstat(root_fd, &st) == 0 &&
+	       is_network(&fs, st.st_dev);
+}
+
 const struct tier_backend dir_backend = {
 	.scheme = "file",
 	.small_bytes = BLOCK_BYTES,
@@ -427,4 +464,5 @@ const struct tier_backend dir_backend = {
 	.list = dir_list,
 	.space = dir_space,
 	.device = dir_device,
+	.is_remote = dir_is_remote,
 };

@@ -163,6 +163,9 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	/* May be NULL. As tier_parallel(). */
 	unsigned (*parallel)(struct tier *tier);
 
+	/* May be NULL: it is. Its bytes go over a network, as far as can be seen. */
+	bool (*is_remote)(struct tier *tier);
+
 	/* The device of the file system that it is on. NULL: it is not on this machine. */
 	int (*device)(struct tier *tier, dev_t *ret_device);
 };

@@ -61,12 +61,13 @@ static int worse(int a, int b)
 	return b != -ENOENT ? b : a;
 }
 
-static int take_rate(struct transfer *transfer, uint64_t bytes, enum fetch_flags flags)
+static int take_rate(struct lane *lane, uint64_t bytes, enum fetch_flags flags)
 {
+	struct transfer *transfer = lane->transfer;
 	int r;
 
-	if (!(flags & FETCH_URGENT))
-		return transfer_pace(transfer, bytes);
+	if (!(flags & FETCH_URGENT) || !lane_is_on_uplink(lane))
+		return lane_pace(lane, bytes);
 	r = bucket_take(&transfer->urgent, bytes);
 	if (r == 0)
 		(void)atomic_fetch_add(&transfer->debt, bytes);
@@ -89,7 +90,7 @@ static int get_block(struct lane *lane, const char *key, const struct want *want
 
 	/* Once more before it is called bad: it may have been the way and not the copy. */
 	for (unsigned i = 0; i < 2; i++) {
-		r = take_rate(lane->transfer, want->length, want->flags);
+		r = take_rate(lane, want->length, want->flags);
 		if (r == 0)
 			r = tier->backend->get(tier, key, want->offset, want->buffer, want->length);
 		if (r == 0 && !blockmap_check(&want->content->map, want->offset / BLOCK_BYTES,
@@ -215,16 +216,16 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 
 static int pace_check(void *arg, uint64_t bytes)
 {
-	return transfer_pace(arg, bytes);
+	return lane_pace(arg, bytes);
 }
 
 /* 1 good now, 0 not (known or not reached), -ECANCELED. */
 static int recheck_copy(struct transfer *transfer, const struct content_row *content,
 			struct copy_row *copy)
 {
-	const struct tier_source pace = { .pace = pace_check, .arg = transfer };
-	const struct tier_object object = { .size = content->size, .digest = content->digest };
 	struct lane *lane = lane_of(transfer, copy->tier);
+	const struct tier_source pace = { .pace = pace_check, .arg = lane };
+	const struct tier_object object = { .size = content->size, .digest = content->digest };
 	struct tier *tier;
 	int r;
 

@@ -56,6 +56,8 @@ struct lane {
 	bool has_threads; /* else the lane's own thread sends */
 
 	_Atomic bool shares_disk; /* with the store: it steps aside for what arrives there */
+	_Atomic bool is_remote;   /* its bytes go over a network, as far as was seen */
+	_Atomic int uplink;       /* what the settings say of that; settings_tier.uplink */
 
 	/* Only the lane's own thread (or the test that plays it). */
 	bool known;          /* its identity is in the catalog, and expected */
@@ -204,11 +206,19 @@ void transfer_nudge(struct transfer *transfer);
 /* While bytes arrive on the disk that the tier is on: wait, but not so long that nothing moves. */
 void lane_step_aside(struct lane *lane);
 
-/* What is of @class is not to be sent now. */
-bool transfer_holds_locked(const struct transfer *transfer, enum priority_class class);
+/* The limits that are meant for the uplink hold for it. */
+static inline bool lane_is_on_uplink(const struct lane *lane)
+{
+	int said = lane->uplink;
 
-/* Wait while that is so, then for the rate. -ECANCELED when stopping. */
-int transfer_take(struct transfer *transfer, enum priority_class class, uint64_t bytes);
+	return said >= 0 ? said : lane->is_remote;
+}
+
+/* Wait out the rate, where there is one for @lane. -ECANCELED when stopping. */
+int lane_pace(struct lane *lane, uint64_t bytes);
+
+/* The same once what is of @class may be sent. */
+int lane_take(struct lane *lane, enum priority_class class, uint64_t bytes);
 
 /* True while the threads must end. */
 bool transfer_stopping(struct transfer *transfer);

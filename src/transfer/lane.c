@@ -216,6 +216,8 @@ int lane_claim(struct lane *lane)
 	lane->claimed |= r == 0;
 	if (r == 0)
 		lane->shares_disk = is_on_our_disk(lane);
+	if (r == 0)
+		lane->is_remote = !tier->backend->is_remote || tier->backend->is_remote(tier);
 	return r;
 }
 
@@ -316,7 +318,7 @@ static struct look look_around(struct lane *lane)
 		lane->next_try_ns = 0;
 	}
 	lane->is_another_network = false;
-	look.metered = transfer->metered;
+	look.metered = transfer->metered && lane_is_on_uplink(lane);
 	look.condition = lane->condition;
 	look.next_try_ns = lane->next_try_ns;
 	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;

@@ -227,7 +227,7 @@ int source_pace(void *arg, uint64_t bytes)
 	int r;
 
 	lane_step_aside(lane);
-	r = transfer_take(transfer, source->row->class, bytes);
+	r = lane_take(lane, source->row->class, bytes);
 	if (r < 0) {
 		source->error = r;
 		return r;

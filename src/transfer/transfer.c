@@ -54,6 +54,8 @@ static int open_lane(struct transfer *transfer, const struct settings_tier *tier
 		return r;
 	}
 	tier_set_owner(lane->tier.tier, transfer->store->site_uuid);
+	lane->is_remote = true; /* until it was seen */
+	lane->uplink = transfer->host.uplink(transfer->host.arg, tier->name);
 	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
 	if (r == 0)
 		r = lane_expect(lane);
@@ -242,6 +244,11 @@ void transfer_wake(struct transfer *transfer)
 	struct rules *old, *rules = NULL;
 
 	transfer_set_rate(transfer);
+	for (size_t i = 0; i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		lane->uplink = host->uplink(host->arg, lane->tier.tier->name);
+	}
 	if (load_rules(transfer, &rules) < 0)
 		log_warning("no memory for new rules: the old ones stay");
 	mutex_lock(&transfer->lock);
@@ -278,25 +285,39 @@ bool transfer_excludes(struct transfer *transfer, const char *path)
 	return rules_ignores(transfer->rules, path) != NULL;
 }
 
-bool transfer_holds_locked(const struct transfer *transfer, enum priority_class class)
+static bool holds_locked(const struct lane *lane, enum priority_class class)
 {
-	return transfer->paused || (transfer->metered && class == PRIORITY_ORIGINALS);
+	const struct transfer *transfer = lane->transfer;
+
+	return transfer->paused ||
+	       (transfer->metered && lane_is_on_uplink(lane) && class == PRIORITY_ORIGINALS);
 }
 
-int transfer_take(struct transfer *transfer, enum priority_class class, uint64_t bytes)
+int lane_take(struct lane *lane, enum priority_class class, uint64_t bytes)
 {
+	struct transfer *transfer = lane->transfer;
+
 	mutex_lock(&transfer->lock);
-	while (transfer_holds_locked(transfer, class) && !transfer->stopping)
+	while (holds_locked(lane, class) && !transfer->stopping)
 		cond_wait(&transfer->changed, &transfer->lock);
 	mutex_unlock(&transfer->lock);
-	return transfer_pace(transfer, bytes);
+	return lane_pace(lane, bytes);
+}
+
+int lane_pace(struct lane *lane, uint64_t bytes)
+{
+	struct transfer *transfer = lane->transfer;
+	uint64_t debt;
+
+	if (!lane_is_on_uplink(lane))
+		return transfer_stopping(transfer) ? -ECANCELED : 0;
+	debt = atomic_exchange(&transfer->debt, 0);
+	return bucket_take(&transfer->bucket, bytes + debt);
 }
 
 int transfer_pace(struct transfer *transfer, uint64_t bytes)
 {
-	uint64_t debt = atomic_exchange(&transfer->debt, 0);
-
-	return bucket_take(&transfer->bucket, bytes + debt);
+	return transfer->lane_count ? lane_pace(&transfer->lanes[0], bytes) : 0;
 }
 
 void transfer_event(struct transfer *transfer, const char *event, const char *path,

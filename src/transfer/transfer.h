@@ -31,6 +31,8 @@ struct transfer_host {
 	bool (*is_busy)(void *arg);
 	/* Current value of a setting. */
 	int64_t (*setting)(void *arg, enum setting setting);
+	/* settings_tier.uplink of the tier with this name. */
+	int (*uplink)(void *arg, const char *tier);
 	/* A rule's globs; caller frees; NULL = built-in. */
 	char *(*rule)(void *arg, const char *name);
 };
@@ -107,5 +109,5 @@ struct transfer_status {
 };
 void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_status);
 
-/* Wait out the token bucket for @bytes. For others that use the uplink (sync). */
+/* Wait out the token bucket for @bytes to or from the first tier: for sync. */
 int transfer_pace(struct transfer *transfer, uint64_t bytes);

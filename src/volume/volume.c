@@ -108,6 +108,20 @@ static int64_t host_setting(void *arg, enum setting setting)
 	return volume_setting(arg, setting);
 }
 
+static int host_uplink(void *arg, const char *tier)
+{
+	struct volume *volume = arg;
+
+	scoped_lock(&volume->settings_lock);
+	for (size_t i = 0; i < settings_tier_count(volume->settings); i++) {
+		const struct settings_tier *said = settings_tier(volume->settings, i);
+
+		if (strcmp(said->name, tier) == 0)
+			return said->uplink;
+	}
+	return -1;
+}
+
 static char *host_rule(void *arg, const char *name)
 {
 	struct volume *volume = arg;
@@ -158,6 +172,7 @@ static int open_parts(struct volume *volume)
 		.settle = host_settle,
 		.is_busy = host_is_busy,
 		.setting = host_setting,
+		.uplink = host_uplink,
 		.rule = host_rule,
 	};
 	int r;

@@ -253,6 +253,7 @@ def test_a_reader_that_is_killed_leaves_nothing_behind(clip, tier):
 
 def test_kill_in_the_middle_of_a_fetch(clip):
     site, name, data = clip
+    site.set("tier.main.uplink", "yes")
     site.set("transfer.limit", "16M")
     for _ in range(3):
         evict(site, name)

@@ -12,6 +12,8 @@ import pytest
 from lib import BLOCK, loop_image, pattern, run, wait_for
 
 MIB = 1 << 20
+# A folder that stands for what is reached over the line.
+UPLINK = {"tier.main.uplink": "yes"}
 QUICK = {"transfer.retry_max": "200ms"}
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 NO_FLUSH = 2
@@ -111,7 +113,7 @@ def pattern_of(site, name):
 
 @on_a_disk
 def test_pulled_out_in_the_middle(sites, disk):
-    site = sites("cart", tier=disk.point, settings={**QUICK, "transfer.limit": "8M"}).mount()
+    site = sites("cart", tier=disk.point, settings={**QUICK, **UPLINK, "transfer.limit": "8M"}).mount()
     for index in range(4):
         (site.mnt / f"clip{index}.mov").write_bytes(pattern(8 * MIB, index))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "bytes to move")
@@ -127,7 +129,7 @@ def test_pulled_out_in_the_middle(sites, disk):
 
 
 def test_what_is_urgent_goes_beside_an_original(sites, tier):
-    site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
+    site = sites("cart", tier=tier, settings={**UPLINK, "transfer.limit": "2M"}).mount()
     (site.mnt / "clip.mov").write_bytes(pattern(64 * MIB))
     wait_for(lambda: site.status()["moving"]["done_bytes"] > 0, "the original to move")
     (site.mnt / "other.mov").write_bytes(pattern(17 * MIB, 1))
@@ -307,8 +309,25 @@ def test_uploads_and_scrub_step_aside_while_cards_are_written(cart):
     wait_for(lambda: not cart.status()["scrub_aside"], "the scrub to end")
 
 
+def test_limits_are_for_the_uplink(sites, tier):
+    """A folder on a disk of this machine is not held by what is meant for the line."""
+    site = sites("cart", tier=tier, settings={"transfer.limit": "1K",
+                                              "transfer.metered": "yes"}).mount()
+    data = pattern(17 * MIB)
+    (site.mnt / "first.mov").write_bytes(data)
+    site.wait("first.mov")
+    site.cmd("evict", site.mnt / "first.mov")
+    assert (site.mnt / "first.mov").read_bytes() == data
+    site.set(*next(iter(UPLINK.items())))
+    (site.mnt / "second.mov").write_bytes(data[::-1])
+    assert site.wait("second.mov", timeout=2, check=False).returncode == 3
+    site.set("transfer.metered", "no")
+    site.set("transfer.limit", "0")
+    site.wait()
+
+
 def test_a_limit_holds_and_is_lifted_at_once(sites, tier):
-    site = sites("cart", tier=tier, settings={"transfer.limit": "2M"}).mount()
+    site = sites("cart", tier=tier, settings={**UPLINK, "transfer.limit": "2M"}).mount()
     begin = time.monotonic()
     (site.mnt / "first.mov").write_bytes(pattern(6 * MIB))
     site.wait("first.mov")
@@ -331,7 +350,7 @@ def test_a_timetable_rules_and_the_hour_that_changes_it_bites(sites, tier):
     away = abs(west)
     sign = "-" if west < 0 else ""
     zone = f"CART{sign}{away // 3600}:{away // 60 % 60:02}:{away % 60:02}"
-    site = sites("cart", tier=tier, settings={"transfer.limit": "0",
+    site = sites("cart", tier=tier, settings={**UPLINK, "transfer.limit": "0",
                                               "transfer.timetable": "00:00-12:00 1M"})
     site.mount(env={"TZ": zone})
     (site.mnt / "first.mov").write_bytes(pattern(150 * MIB))
@@ -346,7 +365,7 @@ def test_a_timetable_rules_and_the_hour_that_changes_it_bites(sites, tier):
 
 
 def test_on_a_metered_line_originals_wait_and_nothing_else(sites, tier):
-    cart = sites("cart", tier=tier).mount()
+    cart = sites("cart", tier=tier, settings=UPLINK).mount()
     cart.set("transfer.limit", "4M")
     (cart.mnt / "A001.mov").write_bytes(pattern(64 * MIB))
     wait_for(lambda: cart.status()["moving"]["done_bytes"] > 0, "the original to be on its way")

@@ -151,6 +151,7 @@ TEST(a_reader_does_not_wait_behind_uploads_and_they_pay_for_it)
 	cleanup_content struct content_row content = content_of(bench, stored_file(bench));
 
 	bench->values[SETTING_LIMIT] = 1; /* a byte a second */
+	bench->uplink = 1;
 	transfer_wake(bench->transfer);
 	check_int(transfer_pace(bench->transfer, MB), 0); /* deep in debt now */
 	check_int(fetch(bench, &content, 0, BLOCK_BYTES), 0);
@@ -158,6 +159,13 @@ TEST(a_reader_does_not_wait_behind_uploads_and_they_pay_for_it)
 	bench->values[SETTING_LIMIT] = 0;
 	transfer_wake(bench->transfer);
 	check_int(transfer_pace(bench->transfer, MB), 0);
+	check_int(bench->transfer->debt, 0);
+	bench->values[SETTING_LIMIT] = 1;
+	bench->uplink = 0;
+	transfer_wake(bench->transfer);
+	check_int(transfer_pace(bench->transfer, MB), 0);
+	check_int(transfer_pace(bench->transfer, MB), 0); /* it is not meant */
+	check_int(fetch(bench, &content, 0, BLOCK_BYTES), 0);
 	check_int(bench->transfer->debt, 0);
 }
 

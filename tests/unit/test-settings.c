@@ -240,7 +240,7 @@ TEST(set_checks_and_takes_effect)
 	check_int(settings_get(settings, SETTING_PAUSE), 0);
 }
 
-TEST(a_tier_says_whether_it_is_another_place)
+TEST(a_tier_says_whether_it_is_another_place_and_behind_the_uplink)
 {
 	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
 	cleanup_with(settings_free_slot) struct settings *settings = load(dir);
@@ -257,6 +257,11 @@ TEST(a_tier_says_whether_it_is_another_place)
 	check_str(message, "tier.nas.offsite = far: must be yes or no");
 	check_int(settings_tier(settings, 0)->offsite, 1);
 	check_int(settings_tier(settings, 1)->offsite, 0);
+	check_int(settings_tier(settings, 0)->uplink, -1);
+	set(settings, "tier.nas.uplink", "yes");
+	set(settings, "tier.cloud.uplink", "no");
+	check_int(settings_tier(settings, 0)->uplink, 1);
+	check_int(settings_tier(settings, 1)->uplink, 0);
 	check_int(settings_tier_count(settings), 2);
 	check_int(settings_save(settings, dir->path), 0);
 	again = load(dir);
@@ -267,6 +272,7 @@ TEST(a_tier_says_whether_it_is_another_place)
 	set(again, "tier.nas.url", "");
 	set(again, "tier.nas.url", "/mnt/other");
 	check_int(settings_tier(again, 0)->offsite, -1);
+	check_int(settings_tier(again, 0)->uplink, -1);
 	check_int(settings_save(again, dir->path), 0);
 }
 

@@ -24,6 +24,7 @@ struct bench {
 	uint64_t stored, damaged, damaged_block;
 	uint64_t rewritten; /* inode whose change of bytes is not in the catalog's queue yet */
 	unsigned busy;      /* bytes arrive: so often is_busy() says yes */
+	int uplink;         /* what the settings say of every tier */
 };
 
 static inline void bench_stored(void *arg, uint64_t id, uint64_t generation)
@@ -66,6 +67,12 @@ static inline int64_t bench_setting(void *arg, enum setting setting)
 	return ((struct bench *)arg)->values[setting];
 }
 
+static inline int bench_uplink(void *arg, const char *tier)
+{
+	(void)tier;
+	return ((struct bench *)arg)->uplink;
+}
+
 static inline char *bench_rule(void *arg, const char *name)
 {
 	struct bench *bench = arg;
@@ -82,6 +89,7 @@ static inline void bench_open_transfer(struct bench *bench)
 		.settle = bench_settle,
 		.is_busy = bench_busy,
 		.setting = bench_setting,
+		.uplink = bench_uplink,
 		.rule = bench_rule,
 	};
 
@@ -100,6 +108,7 @@ static inline struct bench *bench_new(unsigned tiers)
 	char *message = NULL;
 
 	check(bench != NULL);
+	bench->uplink = -1;
 	bench->dir = scratch_new();
 	check_int(mkdir(scratch_file(bench->dir, "one"), 0777), 0);
 	check_int(mkdir(scratch_file(bench->dir, "two"), 0777), 0);
