@@ -121,6 +121,12 @@ int offload_known_sizes(struct offload_card *card);
 /* Is there a verified file with the digest of @item, outside the card's own folder? 1 with ->as. */
 int offload_known(const struct offload_card *card, struct item *item);
 
+/*
+ * cli/offload_history.c: is @path the chain of an ASC MHL history that was continued in the volume
+ * since it came from the card? Then the card's is the older one, and goes nowhere.
+ */
+bool offload_history_goes_on(const struct offload_card *card, const char *path);
+
 /* cli/offload_copy.c: the card's thread. */
 void *offload_copy(void *arg);
 

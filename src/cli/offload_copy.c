@@ -372,6 +372,10 @@ static int judge_there(struct copying *copying, struct item *item, uint64_t size
 		item->doing = "look at what has its name";
 		return r;
 	}
+	if (r == 1 && offload_history_goes_on(card, item->entry->path)) {
+		item->state = ITEM_THERE;
+		return read_item(copying, item);
+	}
 	item->replaces = card->offload->replace;
 	item->state = item->replaces ? ITEM_WAITS : ITEM_OTHER;
 	if (r == -EBADMSG || r == 0 || size > item->entry->size)

@@ -205,9 +205,26 @@ def test_what_has_the_name(plain, cards):
     others = pattern(BLOCK, 77)
     (top / SMALL).write_bytes(others)
     (top / ALE).mkdir()
+    # A part of an earlier run is believed no more than anything else.
+    part = card.write(f"{REEL}/part.mov", pattern(5000, 50))
+    (top / REEL / ".part.mov.mediafs-part").write_bytes(pattern(5000, 51))
+    good = card.write(f"{REEL}/good.mov", pattern(5000, 52))
+    (top / REEL / ".good.mov.mediafs-part").write_bytes(good.read_bytes())
+    inode = (top / REEL / ".good.mov.mediafs-part").stat().st_ino
+    # Shorter, and not its beginning.
+    short = card.write(f"{REEL}/short.mov", pattern(5000, 53))
+    (top / REEL / "short.mov").write_bytes(b"no")
     plain.wait(state="verified")
     done = offload(card.point, plain.mnt / "day", code=5)
-    assert results(done) == {CLIP: "copied", SMALL: "other", ALE: "other"}
+    assert results(done) == {CLIP: "copied", SMALL: "other", ALE: "other",
+                             f"{REEL}/part.mov": "copied", f"{REEL}/good.mov": "copied",
+                             f"{REEL}/short.mov": "other"}
+    assert (top / REEL / "part.mov").read_bytes() == part.read_bytes()
+    assert (top / REEL / "good.mov").stat().st_ino == inode
+    assert (top / REEL / "short.mov").read_bytes() == b"no"
+    for extra in (part, good, short):
+        extra.unlink()
+        (top / REEL / extra.name).unlink()
     assert (top / CLIP).read_bytes() == (card.point / CLIP).read_bytes()
     assert (top / SMALL).read_bytes() == others
     assert leftovers(top) == [MARKER]
@@ -298,6 +315,43 @@ def test_manifests_on_the_card(plain, cards, library, tmp_path):
     twice = offload(card.point, plain.mnt / "twice", "--reread", code=5, env=env)
     assert results(twice)[CLIP] == "failed" and twice.files[CLIP]["errno"] == "EBADMSG"
     assert not (plain.mnt / "twice" / REEL / CLIP).exists()
+
+
+def test_a_history_that_was_continued(plain, cards):
+    """The daemon, or a person, has continued the card's history: it comes again, nothing differs."""
+    card = cards("A001R1AB")
+    run("cp", "-a", *(MHL / "v1-basic/A001R1AB").iterdir(), card.point)
+    (card.point / "EmptyDir").mkdir()  # the history knows it; git cannot
+    offload(card.point, plain.mnt)
+    top = plain.mnt / "A001R1AB"
+    before = (top / "ascmhl/ascmhl_chain.xml").read_bytes()
+    mediafs("manifest", "create", top)
+    plain.wait(state="verified")
+    assert (top / "ascmhl/ascmhl_chain.xml").read_bytes() != before
+    assert set(results(offload(card.point, plain.mnt, "--replace")).values()) == {"there"}
+    mediafs("manifest", "verify", top)
+    # Another history is no continuation.
+    chain = card.point / "ascmhl/ascmhl_chain.xml"
+    text = chain.read_text()
+    at = text.index(">c4", 0) + 10
+    chain.write_text(text[:at] + ("b" if text[at] != "b" else "c") + text[at + 1:])
+    other = offload(card.point, plain.mnt, code=5)
+    assert results(other)["ascmhl/ascmhl_chain.xml"] == "other"
+
+
+def test_an_ordinary_user(plain, cards):
+    """Who may write into the volume may offload; he has not to be its owner."""
+    if os.geteuid() != 0 or not tool("setpriv"):
+        pytest.skip("becoming another user needs root and setpriv")
+    card = cards().fill()
+    where = plain.mnt / "his"
+    where.mkdir()
+    os.chown(where, 65534, 65534)
+    done = run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", MEDIAFS,
+               "offload", card.point, where, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    same_tree(card.point, where / REEL)
+    assert (where / REEL / CLIP).stat().st_uid == 65534
 
 
 def faulty(library, tmp_path, *lines):

@@ -112,6 +112,16 @@ TEST(no_rule_ignores_nothing)
 	check(rules_ignores(rules, ".DS_Store") == NULL);
 }
 
+TEST(what_an_offload_has_not_finished_stays_here_whatever_the_rules_say)
+{
+	scoped_rules rules = rules_new("", NULL);
+
+	check_str(rules_ignores(rules, "A001/.clip.mov.mediafs-part"), UNFINISHED_GLOB);
+	check_str(rules_ignores(rules, "A001/" UNFINISHED_MARKER), UNFINISHED_GLOB);
+	check(rules_ignores(rules, "A001/clip.mediafs-part") == NULL);
+	check(rules_ignores(rules, "A001/.x.mediafs-part/clip.mov") == NULL);
+}
+
 TEST(every_class_has_a_name)
 {
 	check_str(priority_name(PRIORITY_READER), "reader");
