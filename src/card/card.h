@@ -41,6 +41,13 @@ struct card_clip {
 /* From where the reel's name is. */
 enum card_reel_source { REEL_NONE, REEL_FROM_FOLDER, REEL_FROM_CLIPS, REEL_FROM_NAME };
 
+/* Where an entry belongs. */
+struct card_place {
+	uint32_t clip; /* index, or CARD_NO_CLIP */
+	bool media;    /* picture or sound of that clip */
+};
+#define CARD_NO_CLIP UINT32_MAX
+
 struct card {
 	const struct card_family **families; /* owned array; several on a mixed card */
 	size_t family_count;
@@ -50,6 +57,7 @@ struct card {
 	char camera[8];          /* letter, "" unknown */
 	struct card_clip *clips; /* owned, by name */
 	size_t clip_count;
+	struct card_place *places;     /* owned; one for each entry, in the order they were given */
 	struct card_warning *warnings; /* owned */
 	size_t warning_count;
 	uint64_t warnings_more;           /* that many more were left off */

@@ -205,9 +205,12 @@ int look_finish_clips(struct look *look)
 	qsort(sorted, used, sizeof(struct look_clip *), compare_clips);
 	for (size_t i = 0; r == 0 && i < used; i++) {
 		r = check_clip(look, sorted[i]);
+		sorted[i]->index = (uint32_t)i;
 		card->clips[card->clip_count++] = sorted[i]->clip;
 		sorted[i]->clip = (struct card_clip){ 0 };
 	}
+	for (size_t i = 0; i < look->given_count; i++)
+		card->places[i].clip = look->owners[i] ? look->owners[i]->index : CARD_NO_CLIP;
 	return r;
 }
 
@@ -238,6 +241,7 @@ void card_free(struct card *card)
 	free(card->families);
 	free(card->reels);
 	free(card->clips);
+	free(card->places);
 	free(card->warnings);
 	free(card);
 }

@@ -62,8 +62,12 @@ static int sort_entries(struct look *look, const struct card_entry *entries, siz
 	size_t longest = 0;
 
 	look->entries = calloc(count + 1, sizeof(*look->entries));
-	if (!look->entries)
+	look->owners = calloc(count + 1, sizeof(struct look_clip *));
+	look->card->places = calloc(count + 1, sizeof(*look->card->places));
+	if (!look->entries || !look->owners || !look->card->places)
 		return -ENOMEM;
+	look->given = entries;
+	look->given_count = count;
 	for (size_t i = 0; i < count; i++) {
 		size_t length = strlen(entries[i].path);
 
@@ -416,8 +420,11 @@ static int take_media(struct look *look, const struct card_rule *rule, const str
 	return take_reel(look, &rule->pattern, found, path, REEL_FROM_CLIPS);
 }
 
-static int add_to_clip(struct look *look, const struct card_entry *entry, struct look_clip *clip)
+static int add_to_clip(struct look *look, const struct card_entry *entry, struct look_clip *clip,
+		       bool media)
 {
+	look->owners[entry - look->given] = clip;
+	look->card->places[entry - look->given].media = media;
 	clip->clip.files++;
 	clip->clip.bytes += entry->size;
 	return entry->size ? 0 : look_warn(look, CARD_ZERO_BYTES, "%s is empty", entry->path);
@@ -436,7 +443,7 @@ static int take_frame(struct look *look, const struct card_entry *entry)
 	digits[length] = '\0';
 	again->clip->clip.media++;
 	r = look_add_frame(again->clip, strtoull(digits, NULL, 10));
-	return r < 0 ? r : add_to_clip(look, entry, again->clip);
+	return r < 0 ? r : add_to_clip(look, entry, again->clip, true);
 }
 
 static unsigned required_bit(const struct card_family *family, const struct card_rule *rule)
@@ -479,7 +486,7 @@ static int take_file(struct look *look, const struct card_entry *entry)
 	clip->required |= required_bit(family, rule);
 	if (rule->role == ROLE_MEDIA)
 		remember(look, rule, &found, entry->path, clip);
-	return add_to_clip(look, entry, clip);
+	return add_to_clip(look, entry, clip, rule->role == ROLE_MEDIA);
 }
 
 /* Together ------------------------------------------------------------------------------ */
@@ -540,6 +547,7 @@ static void look_fini(struct look *look)
 	}
 	table_fini(&look->by_hash);
 	free(look->entries);
+	free(look->owners);
 	free(look->scratch);
 }
 

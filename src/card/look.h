@@ -13,6 +13,7 @@ struct look_gap {
 struct look_clip {
 	struct look_clip *next, *same_hash;
 	struct card_clip clip;
+	uint32_t index;     /* in the card, once sorted */
 	unsigned required;  /* bits of the rules of ROLE_REQUIRED that it has a file for */
 	uint64_t *segments; /* owned */
 	uint64_t last_frame;
@@ -35,7 +36,10 @@ struct look {
 	size_t prefix; /* bytes of "NAME/" before each path; 0: the folder is the card */
 	const struct card_entry **entries; /* owned; sorted, without junk */
 	size_t count;
-	char *scratch; /* owned; any path with its prefix */
+	const struct card_entry *given; /* borrowed; all, as they were given */
+	size_t given_count;
+	struct look_clip **owners; /* owned; the clip of each that was given, or NULL */
+	char *scratch;             /* owned; any path with its prefix */
 	struct card *card;
 	size_t warned[CARD_WARNING_COUNT]; /* of each kind, up to CARD_WARNINGS_MAX */
 	struct look_clip *clips;           /* owned */

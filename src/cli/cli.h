@@ -35,8 +35,8 @@ struct cli {
 
 extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls, cmd_wait, cmd_pin,
 	cmd_unpin, cmd_fetch, cmd_evict, cmd_log, cmd_config, cmd_tier, cmd_limit, cmd_pause,
-	cmd_resume, cmd_conflicts, cmd_metrics, cmd_card, cmd_manifest, cmd_offloads, cmd_export,
-	cmd_offload, cmd_seal, cmd_unseal;
+	cmd_report, cmd_resume, cmd_conflicts, cmd_metrics, cmd_card, cmd_manifest, cmd_offloads,
+	cmd_export, cmd_offload, cmd_seal, cmd_unseal;
 
 /* cli/cmd_offloads.c: the body of `offloads` and of `ls --clips`; the exit code. */
 enum offload_listing { OFFLOADS_ALONE, OFFLOADS_WITH_CLIPS };

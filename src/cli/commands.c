@@ -7,11 +7,11 @@
 #include "util/cleanup.h"
 
 static const struct command *const commands[] = {
-	&cmd_init,     &cmd_mount,     &cmd_umount,  &cmd_status,   &cmd_ls,
-	&cmd_wait,     &cmd_evict,     &cmd_fetch,   &cmd_pin,      &cmd_unpin,
-	&cmd_log,      &cmd_conflicts, &cmd_config,  &cmd_limit,    &cmd_pause,
-	&cmd_resume,   &cmd_tier,      &cmd_metrics, &cmd_manifest, &cmd_card,
-	&cmd_offloads, &cmd_export,    &cmd_offload, &cmd_seal,     &cmd_unseal,
+	&cmd_init,     &cmd_mount,  &cmd_umount,   &cmd_status, &cmd_ls,     &cmd_wait,
+	&cmd_evict,    &cmd_fetch,  &cmd_pin,      &cmd_unpin,  &cmd_log,    &cmd_conflicts,
+	&cmd_config,   &cmd_limit,  &cmd_pause,    &cmd_resume, &cmd_tier,   &cmd_metrics,
+	&cmd_manifest, &cmd_card,   &cmd_offloads, &cmd_report, &cmd_export, &cmd_offload,
+	&cmd_seal,     &cmd_unseal,
 };
 
 static const struct option_spec common_options[] = {

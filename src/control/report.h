@@ -8,6 +8,10 @@
 #include "transfer/rules.h"
 #include "volume/manage.h"
 
+struct card_rules;
+struct offload;
+struct offloads;
+
 DEFINE_CLEANUP(struct rules *, rules_free)
 
 #define REPORT_LIST_MAX 20 /* of files that are named one by one */
@@ -42,3 +46,18 @@ int report_limit(struct request *request, const struct settings *settings);
 
 /* Adds tiers, limit, metered and pause, or "settings_error". */
 int report_settings(struct request *request);
+
+/* The cards at and below member "path", by the rules of this machine and the store. */
+int report_offloads(struct request *request, struct card_rules **ret_rules,
+		    struct offloads *ret_offloads);
+
+/* Adds "rule_errors": files of rules that were left out. */
+int report_rule_errors(struct request *request, const struct card_rules *rules);
+
+/*
+ * An offload: what card_json() tells, path, id, state ("arriving", "verified", "stored", "damaged",
+ * "empty"), verified and stored (of total_files, which counts junk too), damaged, sealed (the
+ * folder itself), same_reel (the path of another offload, or null). New reference.
+ */
+int offload_json(struct request *request, const struct offload *offload, bool with_clips,
+		 json_t **ret_object);

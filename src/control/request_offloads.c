@@ -8,19 +8,13 @@
 #include "util/io.h"
 #include "volume/offloads.h"
 
-/*
- * An offload in the answer to "offloads": what card_json() tells, path, id, state ("arriving",
- * "verified", "stored", "damaged", "empty"), verified and stored (of total_files, which counts
- * junk too), damaged, sealed (the folder itself), same_reel (the path of another offload, or null).
- *
- * In the last line rule_errors: files of rules that were left out.
- */
-static int emit(struct request *request, const struct offload *offload, bool clips)
+int offload_json(struct request *request, const struct offload *offload, bool with_clips,
+		 json_t **ret_object)
 {
 	struct node_row row = { 0 };
 	int found = catalog_get_node(request->source->catalog, offload->id, &row);
 	bool sealed = row.flags & NODE_SEALED;
-	json_t *object = found < 0 ? NULL : card_json(offload->card, clips);
+	json_t *object = found < 0 ? NULL : card_json(offload->card, with_clips);
 	json_t *more =
 		json_pack("{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o}", "path", json_path(offload->path),
 			  "id", (json_int_t)offload->id, "state", offload_state(offload),
@@ -33,10 +27,11 @@ static int emit(struct request *request, const struct offload *offload, bool cli
 		json_decref(object);
 		return found < 0 ? found : -ENOMEM;
 	}
-	return request_emit(request, "offload", object);
+	*ret_object = object;
+	return 0;
 }
 
-static int add_rule_errors(struct request *request, const struct card_rules *rules)
+int report_rule_errors(struct request *request, const struct card_rules *rules)
 {
 	json_t *list = json_array();
 
@@ -49,10 +44,10 @@ static int add_rule_errors(struct request *request, const struct card_rules *rul
 	return request_add(request, "rule_errors", list);
 }
 
-int request_offloads(struct request *request)
+int report_offloads(struct request *request, struct card_rules **ret_rules,
+		    struct offloads *ret_offloads)
 {
 	cleanup_with(card_rules_free_slot) struct card_rules *rules = NULL;
-	cleanup_with(offloads_fini) struct offloads offloads = { 0 };
 	cleanup_free char *folder = path_join(request->source->store->path, "cards.d");
 	cleanup_free char *path = NULL;
 	struct node_row row;
@@ -63,8 +58,26 @@ int request_offloads(struct request *request)
 	if (r == 0)
 		r = folder ? card_rules_load(folder, &rules) : -ENOMEM;
 	if (r == 0)
-		r = offloads_find(request->source->catalog, rules, row.id, path, &offloads);
-	for (size_t i = 0; r == 0 && i < offloads.count; i++)
-		r = emit(request, &offloads.list[i], request_flag(request->json, "clips"));
-	return r < 0 ? r : add_rule_errors(request, rules);
+		r = offloads_find(request->source->catalog, rules, row.id, path, ret_offloads);
+	if (r == 0)
+		*ret_rules = take_ptr(rules);
+	return r;
+}
+
+/* A line "offload" a card, and in the last line rule_errors: files of rules that were left out. */
+int request_offloads(struct request *request)
+{
+	cleanup_with(card_rules_free_slot) struct card_rules *rules = NULL;
+	cleanup_with(offloads_fini) struct offloads offloads = { 0 };
+	int r = report_offloads(request, &rules, &offloads);
+
+	for (size_t i = 0; r == 0 && i < offloads.count; i++) {
+		bool clips = request_flag(request->json, "clips");
+		json_t *object = NULL;
+
+		r = offload_json(request, &offloads.list[i], clips, &object);
+		if (r == 0)
+			r = request_emit(request, "offload", object);
+	}
+	return r < 0 ? r : report_rule_errors(request, rules);
 }

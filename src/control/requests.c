@@ -42,6 +42,7 @@ static const struct {
 	{ "conflicts", NEEDS_CATALOG, request_conflicts },
 	{ "offloads", NEEDS_CATALOG, request_offloads },
 	{ "known", NEEDS_VOLUME | NEEDS_CATALOG, request_known },
+	{ "report", NEEDS_CATALOG, request_report },
 	{ "log", NEEDS_CATALOG, request_log },
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },

@@ -24,6 +24,7 @@
  *   conflicts                                 {"file":{...}} a file
  *   offloads     path, clips                  {"offload":{...}} a card; rule_errors
  *   known        items                        {"known":{...}} an item, see request_known.c
+ *   report       path                         {"card":{...}}, {"clip":{...}}: see request_report.c
  *   metrics                                   text
  */
 #include <sys/types.h>
@@ -96,6 +97,7 @@ int request_pending(struct request *request);
 int request_ls(struct request *request);
 int request_conflicts(struct request *request);
 int request_offloads(struct request *request);
+int request_report(struct request *request);
 int request_known(struct request *request);
 int request_log(struct request *request);
 int request_log_verify(struct request *request);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/utf8.h"
 
 /* Nothing that we read is deeper than 5; metadata of others may be. */
 #define MAX_DEPTH 32
@@ -174,40 +175,17 @@ const char *xml_attribute(const struct xml_element *element, const char *name)
 	return NULL;
 }
 
-/* One character of UTF-8 at @text: its length, 0 when it is none. Source: RFC 3629, table 3-7. */
-static size_t decode(const uint8_t *text, uint32_t *ret_code)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t length = text[0] < 0x80             ? 1
-			: (text[0] & 0xe0) == 0xc0 ? 2
-			: (text[0] & 0xf0) == 0xe0 ? 3
-			: (text[0] & 0xf8) == 0xf0 ? 4
-						   : 0;
-	uint32_t code = length == 1 ? text[0] : text[0] & (0x7fu >> length);
-
-	for (size_t i = 1; i < length; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (text[i] & 0x3f);
-	}
-	*ret_code = code;
-	return length && code >= least[length] ? length : 0;
-}
-
 bool xml_can_carry(const char *text)
 {
-	const uint8_t *at = (const uint8_t *)text;
-
-	while (*at) {
+	while (*text) {
 		uint32_t code;
-		size_t length = decode(at, &code);
+		size_t length = utf8_decode(text, &code);
 
 		/* Source: XML 1.0, production 2 (Char). */
-		if (!length || (code < 0x20 && !strchr("\t\n\r", (int)code)) ||
-		    (code >= 0xd800 && code < 0xe000) || code == 0xfffe || code == 0xffff ||
-		    code > 0x10ffff)
+		if (!length || (code < 0x20 && !strchr("\t\n\r", (int)code)) || code == 0xfffe ||
+		    code == 0xffff)
 			return false;
-		at += length;
+		text += length;
 	}
 	return true;
 }

@@ -18,9 +18,19 @@
 
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_SEC)
 
+/* So many files at once: each waits for disk and process more than it computes. */
+#define MAX_RUNNING 4
+
+struct running {
+	char *path; /* owned */
+	struct run run;
+};
+
 struct job {
 	int root; /* -1: paths as they are */
 	int64_t timeout_ns;
+	struct running running[MAX_RUNNING]; /* a ring, oldest first */
+	unsigned first, count;
 };
 
 static const char usage[] =
@@ -38,24 +48,50 @@ static const char usage[] =
 	"  -V, --version            print the version\n\n"
 	"Exit codes: 0 every path has its line, 1 failed, 2 wrong usage.\n";
 
-static int probe_one(const struct job *job, const char *path)
+static int fail(const char *path, int error)
 {
-	cleanup_json json_t *fields = NULL;
-	int r = run_probe(job->root, path, look_at_file, job->timeout_ns, &fields);
+	(void)fprintf(stderr, "mediafs-probe: %s: %s\n", path, error_text(error));
+	return error;
+}
 
+/* The answer that is due next. */
+static int finish_oldest(struct job *job)
+{
+	struct running *oldest = &job->running[job->first];
+	cleanup_free char *path = take_ptr(oldest->path);
+	cleanup_json json_t *fields = NULL;
+	int r = run_finish(&oldest->run, &fields);
+
+	job->first = (job->first + 1) % MAX_RUNNING;
+	job->count--;
 	if (r == 0 && json_object_set_new(fields, "path", json_path(path)) < 0)
 		r = -ENOMEM;
-	if (r < 0) {
-		(void)fprintf(stderr, "mediafs-probe: %s: %s\n", path, error_text(r));
-		return r;
-	}
+	if (r < 0)
+		return fail(path, r);
 	if (json_dumpf(fields, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF ||
 	    fflush(stdout) != 0)
-		return -EPIPE;
+		return fail(path, -EPIPE);
 	return 0;
 }
 
-static int probe_input(const struct job *job)
+static int probe_one(struct job *job, const char *path)
+{
+	struct running next = { .path = strdup(path) };
+	int r = next.path ? 0 : -ENOMEM;
+
+	if (r == 0 && job->count == MAX_RUNNING)
+		r = finish_oldest(job);
+	if (r == 0)
+		r = run_start(job->root, path, look_at_file, job->timeout_ns, &next.run);
+	if (r < 0) {
+		free(next.path);
+		return fail(path, r);
+	}
+	job->running[(job->first + job->count++) % MAX_RUNNING] = next;
+	return 0;
+}
+
+static int probe_input(struct job *job)
 {
 	cleanup_free char *path = NULL;
 	size_t size = 0;
@@ -109,7 +145,7 @@ static int parse(int argc, char **argv, struct job *job)
 
 int main(int argc, char **argv)
 {
-	struct job job = { -1, DEFAULT_TIMEOUT_NS };
+	struct job job = { .root = -1, .timeout_ns = DEFAULT_TIMEOUT_NS };
 	int code = parse(argc, argv, &job);
 	int r = 0;
 
@@ -119,5 +155,10 @@ int main(int argc, char **argv)
 		r = probe_input(&job);
 	for (int i = optind; r == 0 && i < argc; i++)
 		r = probe_one(&job, argv[i]);
+	while (job.count > 0) {
+		int ended = finish_oldest(&job);
+
+		r = r < 0 ? r : ended;
+	}
 	return r == 0 ? MEDIAFS_EXIT_OK : MEDIAFS_EXIT_FAILED;
 }

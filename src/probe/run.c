@@ -132,31 +132,40 @@ static int start(struct source *source, run_look_fn look, int *ret_fd, pid_t *re
 	return 0;
 }
 
-int run_probe(int root, const char *path, run_look_fn look, int64_t timeout_ns, json_t **ret_fields)
+int run_start(int root, const char *path, run_look_fn look, int64_t timeout_ns, struct run *ret_run)
 {
-	cleanup_free char *text = malloc(RUN_ANSWER_MAX);
-	cleanup_close int fd = -1;
+	struct run run = { .fd = -1, .deadline_ns = monotonic_ns() + timeout_ns };
 	struct source source;
+	int r = source_open(root, path, &source);
+
+	if (r < 0) {
+		run.failed = error_json(r == -EINVAL ? "it is no regular file" : error_text(r));
+		r = run.failed ? 0 : -ENOMEM;
+	} else {
+		r = start(&source, look, &run.fd, &run.pid);
+		source_close(&source);
+	}
+	if (r == 0)
+		*ret_run = run;
+	return r;
+}
+
+int run_finish(struct run *run, json_t **ret_fields)
+{
+	cleanup_free char *text = run->pid ? malloc(RUN_ANSWER_MAX) : NULL;
 	size_t length = 0;
 	int status = 0, r;
-	pid_t pid = -1;
 
-	if (!text)
-		return -ENOMEM;
-	r = source_open(root, path, &source);
-	if (r < 0) {
-		*ret_fields = error_json(r == -EINVAL ? "it is no regular file" : error_text(r));
-		return *ret_fields ? 0 : -ENOMEM;
+	if (run->pid) {
+		r = text ? read_answer(run->fd, text, &length, run->deadline_ns) : -ENOMEM;
+		if (r < 0)
+			(void)kill(run->pid, SIGKILL);
+		while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR)
+			;
+		(void)close(run->fd);
+		run->failed = judge(r, status, text, length);
 	}
-	r = start(&source, look, &fd, &pid);
-	source_close(&source);
-	if (r < 0)
-		return r;
-	r = read_answer(fd, text, &length, monotonic_ns() + timeout_ns);
-	if (r < 0)
-		(void)kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	*ret_fields = judge(r, status, text, length);
+	*ret_fields = run->failed;
+	*run = (struct run){ .fd = -1 };
 	return *ret_fields ? 0 : -ENOMEM;
 }

@@ -5,48 +5,21 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "util/utf8.h"
+
 #define MARK "%:"
 #define MARK_BYTES 2
 
-/* Bytes of the well-formed UTF-8 sequence at @text, 0 when there is none.
- * Source: Unicode Standard, table 3-7. Stops at the NUL by itself. */
-static size_t utf8_span(const uint8_t *text)
-{
-	uint8_t low = 0x80, high = 0xbf;
-	size_t more;
-
-	if (text[0] < 0x80)
-		return 1;
-	if (text[0] < 0xc2 || text[0] > 0xf4)
-		return 0;
-	more = text[0] < 0xe0 ? 1 : text[0] < 0xf0 ? 2 : 3;
-	if (text[0] == 0xe0)
-		low = 0xa0;
-	else if (text[0] == 0xed)
-		high = 0x9f;
-	else if (text[0] == 0xf0)
-		low = 0x90;
-	else if (text[0] == 0xf4)
-		high = 0x8f;
-	for (size_t i = 1; i <= more; i++) {
-		if (text[i] < low || text[i] > high)
-			return 0;
-		low = 0x80;
-		high = 0xbf;
-	}
-	return more + 1;
-}
-
 static bool is_utf8(const char *text)
 {
-	const uint8_t *at = (const uint8_t *)text;
+	uint32_t code;
 
-	while (*at) {
-		size_t span = utf8_span(at);
+	while (*text) {
+		size_t span = utf8_decode(text, &code);
 
 		if (!span)
 			return false;
-		at += span;
+		text += span;
 	}
 	return true;
 }
@@ -54,7 +27,8 @@ static bool is_utf8(const char *text)
 json_t *json_path(const char *path)
 {
 	cleanup_free char *escaped = NULL;
-	const uint8_t *from = (const uint8_t *)path;
+	const char *from = path;
+	uint32_t code;
 	char *to;
 
 	if (strncmp(path, MARK, MARK_BYTES) != 0 && is_utf8(path))
@@ -64,13 +38,13 @@ json_t *json_path(const char *path)
 		return NULL;
 	to = stpcpy(escaped, MARK);
 	while (*from) {
-		size_t span = *from == '%' ? 0 : utf8_span(from);
+		size_t span = *from == '%' ? 0 : utf8_decode(from, &code);
 
 		if (span) {
 			to = mempcpy(to, from, span);
 			from += span;
 		} else {
-			to += snprintf(to, 4, "%%%02x", *from++);
+			to += snprintf(to, 4, "%%%02x", (unsigned char)*from++);
 		}
 	}
 	*to = '\0';

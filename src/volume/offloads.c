@@ -14,20 +14,14 @@
 /* Of each folder, so many files are asked what card it is on: a folder of frames is seen by few. */
 #define SAMPLE_FILES 64
 
-struct name {
-	char *path; /* owned; relative to the root, folders with '/' */
-	uint64_t id, size;
-	enum file_state state;
-};
-
 struct names {
-	struct name *list; /* owned */
+	struct offload_name *list; /* owned */
 	size_t count, room;
 };
 
 /* Some names that follow each other: a folder's, without itself. */
 struct range {
-	const struct name *first;
+	const struct offload_name *first;
 	size_t count;
 	size_t strip; /* bytes of the folder's own path */
 };
@@ -64,13 +58,14 @@ static int add_name(void *arg, const char *path, const struct node_row *row)
 	}
 	if (asprintf(&copy, "%s%s", path, S_ISDIR(row->mode) ? "/" : "") < 0)
 		return -ENOMEM;
-	names->list[names->count++] = (struct name){ copy, row->id, row->size, row->state };
+	names->list[names->count++] = (struct offload_name){ copy, *row };
 	return 0;
 }
 
 static int compare_names(const void *a, const void *b)
 {
-	return strcmp(((const struct name *)a)->path, ((const struct name *)b)->path);
+	return strcmp(((const struct offload_name *)a)->path,
+		      ((const struct offload_name *)b)->path);
 }
 
 static bool is_folder(const char *path)
@@ -106,16 +101,16 @@ static size_t take_entries(struct finder *finder, const struct range *range, siz
 			if (files++ >= most)
 				continue;
 		}
-		finder->entries[used++] = (struct card_entry){ path, range->first[i].size };
+		finder->entries[used++] = (struct card_entry){ path, range->first[i].row.size };
 	}
 	return used;
 }
 
 /* What lies below the folder that @names begin with. */
-static struct range range_below(const struct name *folder, const struct name *end)
+static struct range range_below(const struct offload_name *folder, const struct offload_name *end)
 {
 	size_t length = strlen(folder->path);
-	const struct name *name = folder + 1;
+	const struct offload_name *name = folder + 1;
 
 	while (name < end && strncmp(name->path, folder->path, length) == 0)
 		name++;
@@ -189,10 +184,10 @@ static int is_card_itself(struct finder *finder, const struct card *outer, const
 
 static int holds_cards(struct finder *finder, const struct card *outer, const struct range *range)
 {
-	const struct name *end = range->first + range->count;
+	const struct offload_name *end = range->first + range->count;
 	int r = 0;
 
-	for (const struct name *name = range->first; r == 0 && name < end;) {
+	for (const struct offload_name *name = range->first; r == 0 && name < end;) {
 		struct range below;
 
 		if (!is_folder(name->path)) {
@@ -210,7 +205,7 @@ static int holds_cards(struct finder *finder, const struct card *outer, const st
 static void count_files(struct offload *offload, const struct range *range)
 {
 	for (size_t i = 0; i < range->count; i++) {
-		const struct name *name = &range->first[i];
+		const struct offload_name *name = &range->first[i];
 
 		if (is_folder(name->path))
 			continue;
@@ -218,9 +213,9 @@ static void count_files(struct offload *offload, const struct range *range)
 		/* Its bytes may be verified, but nobody has compared them with the card. */
 		if (rules_is_unfinished(name->path))
 			continue;
-		offload->verified += file_state_is_verified(name->state);
-		offload->stored += file_state_is_stored(name->state);
-		offload->damaged += name->state == FILE_DAMAGED;
+		offload->verified += file_state_is_verified(name->row.state);
+		offload->stored += file_state_is_stored(name->row.state);
+		offload->damaged += name->row.state == FILE_DAMAGED;
 	}
 }
 
@@ -268,6 +263,8 @@ static int add_offload(struct finder *finder, uint64_t id, const char *path,
 	if (r <= 0)
 		return r;
 	found->count++;
+	offload->names = range->first;
+	offload->name_count = range->count;
 	offload->path = strndup(path, strlen(path) - is_folder(path));
 	count_files(offload, range);
 	return offload->path ? look_for_marker(finder, offload) : -ENOMEM;
@@ -277,7 +274,7 @@ static int add_offload(struct finder *finder, uint64_t id, const char *path,
 static int find_in(struct finder *finder, uint64_t id, const char *path, const struct range *range)
 {
 	cleanup_with(card_free_slot) struct card *card = NULL;
-	const struct name *end = range->first + range->count;
+	const struct offload_name *end = range->first + range->count;
 	int r = sample(finder, path, range, &card);
 
 	if (r > 0) {
@@ -285,7 +282,7 @@ static int find_in(struct finder *finder, uint64_t id, const char *path, const s
 		if (r == 0)
 			return add_offload(finder, id, path, range);
 	}
-	for (const struct name *name = range->first; r >= 0 && name < end;) {
+	for (const struct offload_name *name = range->first; r >= 0 && name < end;) {
 		struct range below;
 
 		if (!is_folder(name->path)) {
@@ -294,7 +291,7 @@ static int find_in(struct finder *finder, uint64_t id, const char *path, const s
 		}
 		below = range_below(name, end);
 		if (is_candidate(finder, card, name->path + range->strip))
-			r = find_in(finder, name->id, name->path, &below);
+			r = find_in(finder, name->row.id, name->path, &below);
 		name = below.first + below.count;
 	}
 	return r < 0 ? r : 0;
@@ -345,6 +342,9 @@ int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint6
 		return r;
 	}
 	mark_same_reels(&found);
+	found.names = names.list;
+	found.name_count = names.count;
+	names = (struct names){ 0 };
 	*ret_offloads = found;
 	return 0;
 }
@@ -355,6 +355,9 @@ void offloads_fini(struct offloads *offloads)
 		free(offloads->list[i].path);
 		card_free(offloads->list[i].card);
 	}
+	for (size_t i = 0; i < offloads->name_count; i++)
+		free(offloads->names[i].path);
+	free(offloads->names);
 	free(offloads->list);
 	*offloads = (struct offloads){ 0 };
 }

@@ -9,23 +9,33 @@
 #include "card/card.h"
 #include "catalog/nodes.h"
 
+/* A name below an offload; folders end with '/'. */
+struct offload_name {
+	char *path; /* owned; relative to the root */
+	struct node_row row;
+};
+
 struct offload {
 	uint64_t id;                               /* of the folder's node */
 	char *path;                                /* owned; "" is the volume's root */
 	struct card *card;                         /* owned; its families lie in the rules */
 	uint64_t files, verified, stored, damaged; /* all files, junk too */
 	bool unfinished; /* `mediafs offload` is filling it, or was and did not come to its end */
+	const struct offload_name *names; /* all below it, as card->places; borrowed */
+	size_t name_count;
 	const char *same_reel; /* path of another offload of that reel, borrowed from it; or NULL */
 };
 
 struct offloads {
 	struct offload *list; /* owned, by path */
 	size_t count;
+	struct offload_name *names; /* owned; of all that was looked at, by path */
+	size_t name_count;
 };
 
 /*
  * The offloads at and below the folder @id, whose path is @path. @rules must outlive them. Memory:
- * about 150 bytes a name. -ENOMEM, -EUCLEAN.
+ * about 250 bytes a name. -ENOMEM, -EUCLEAN.
  */
 int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint64_t id,
 		  const char *path, struct offloads *ret_offloads);

@@ -11,7 +11,7 @@ from lib import BUILD, PATIENCE, run
 
 PROBE = BUILD / "src/cli/mediafs-probe"
 # How many damaged files; 5 000 and more by hand.
-DAMAGED = int(os.environ.get("MEDIAFS_TEST_DAMAGED", "150"))
+DAMAGED = int(os.environ.get("MEDIAFS_TEST_DAMAGED", "100"))
 SEED = int(os.environ.get("MEDIAFS_TEST_SEED", "5"))
 BATCH = 250
 

@@ -28,9 +28,11 @@ static json_t *probe(run_look_fn look, int64_t timeout_ns)
 {
 	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
 	json_t *fields = NULL;
+	struct run run;
 
 	make_file(dir, "x", "hello");
-	check_int(run_probe(-1, scratch_file(dir, "x"), look, timeout_ns, &fields), 0);
+	check_int(run_start(-1, scratch_file(dir, "x"), look, timeout_ns, &run), 0);
+	check_int(run_finish(&run, &fields), 0);
 	return fields;
 }
 
