@@ -30,6 +30,8 @@ STATEMENT(sql_get_hashes, "SELECT format, value FROM hashes WHERE content = ?1")
 STATEMENT(sql_note, "INSERT INTO unsettled(folder, noted_ns)"
 		    " SELECT parent, ?2 FROM names WHERE id = ?1"
 		    " ON CONFLICT(folder) DO UPDATE SET noted_ns = excluded.noted_ns");
+STATEMENT(sql_note_folder, "INSERT INTO unsettled(folder, noted_ns) VALUES(?1, ?2)"
+			   " ON CONFLICT(folder) DO UPDATE SET noted_ns = excluded.noted_ns");
 STATEMENT(sql_get_unsettled, "SELECT folder, noted_ns FROM unsettled WHERE folder > ?1"
 			     " ORDER BY folder LIMIT ?2");
 STATEMENT(sql_clear, "DELETE FROM unsettled WHERE folder = ?1 AND noted_ns = ?2");
@@ -119,6 +121,30 @@ int db_note_unsettled(struct db *db, uint64_t id, int64_t noted_ns)
 	query_int(&query, (int64_t)id);
 	query_int(&query, noted_ns);
 	return query_run(&query);
+}
+
+struct note_step {
+	struct step step;
+	uint64_t folder;
+};
+
+static int apply_note(struct db *db, struct step *step)
+{
+	struct query query = query_start(db, &sql_note_folder);
+
+	query_int(&query, (int64_t)((const struct note_step *)step)->folder);
+	query_int(&query, step->time_ns);
+	return query_run(&query);
+}
+
+int catalog_note_unsettled(struct catalog *catalog, uint64_t folder)
+{
+	struct note_step *note = step_new(sizeof(*note), apply_note);
+
+	if (!note)
+		return -ENOMEM;
+	note->folder = folder;
+	return step_submit(catalog, &note->step, 0);
 }
 
 int catalog_get_unsettled(struct catalog *catalog, uint64_t after, struct unsettled *ret_rows,

@@ -34,6 +34,9 @@ struct unsettled {
 	int64_t noted_ns; /* realtime: of the last file */
 };
 
+/* What is in @folder moved there, or has another name. Queued. */
+int catalog_note_unsettled(struct catalog *catalog, uint64_t folder);
+
 /* Up to @max of them, by folder, from @after on. Returns the count. */
 int catalog_get_unsettled(struct catalog *catalog, uint64_t after, struct unsettled *ret_rows,
 			  size_t max);

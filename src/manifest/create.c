@@ -282,10 +282,23 @@ static int find_news(struct creation *creation)
 			return r;
 		creation->legacy = r > 0;
 	}
-	/* The new list is a file that the history is to tell of. */
-	if (creation->asc && !creation->legacy)
-		creation->asc = news_for_history(&creation->tree, options->unasked);
+	creation->asc = creation->asc && news_for_history(&creation->tree, options->unasked);
 	return 0;
+}
+
+/*
+ * A list knows no history: it would vouch for bytes that the history beside it calls wrong. And
+ * where there is a new list, it is a file that the history is to tell of.
+ */
+static void settle_kinds(struct creation *creation)
+{
+	const struct verdict *verdict = creation->verdict;
+
+	if (!creation->options->asc)
+		return;
+	for (size_t i = 0; i < verdict->count; i++)
+		creation->legacy = creation->legacy && verdict->findings[i].kind != FINDING_DAMAGED;
+	creation->asc = creation->asc || creation->legacy;
 }
 
 /* Reads and judges; verdict->class tells whether anything may be written. */
@@ -317,6 +330,7 @@ static int prepare(struct creation *creation)
 	if (r < 0 || (!creation->asc && !creation->legacy))
 		return r;
 	r = judge_files(creation);
+	settle_kinds(creation);
 	return r < 0 ? r : verdict_odd(verdict, &creation->tree);
 }
 

@@ -232,6 +232,7 @@ static void put_legacy_hashes(FILE *out, const struct list_record *record)
 static void write_legacy(FILE *out, const struct list *list)
 {
 	char date[DATE_SIZE], size[32];
+	int64_t hashed_ns;
 
 	(void)fputs("<hashlist version=\"1.1\">\n  <creatorinfo>\n", out);
 	if (list->creator.author)
@@ -252,8 +253,10 @@ static void write_legacy(FILE *out, const struct list *list)
 		put_element(out, "    ", "lastmodificationdate",
 			    date_format(record->mtime_ns, DATE_ZULU, date));
 		put_legacy_hashes(out, record);
+		hashed_ns = record->hashes[0].date_ns;
 		put_element(out, "    ", "hashdate",
-			    date_format(record->hashes[0].date_ns, DATE_ZULU, date));
+			    date_format(hashed_ns == NO_TIME ? list->created_ns : hashed_ns,
+					DATE_ZULU, date));
 		(void)fputs("  </hash>\n", out);
 	}
 	(void)fputs("</hashlist>\n", out);

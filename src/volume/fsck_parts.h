@@ -34,7 +34,8 @@ struct fsck {
 	struct fsck_tier *tiers; /* owned */
 	size_t tier_count;
 	bool tiers_open;
-	struct fsck_ids touched; /* owned; files to read, because somebody touched them */
+	struct fsck_manifests *manifests; /* borrowed: while the catalog is made anew; NULL */
+	struct fsck_ids touched;          /* owned; files to read, because somebody touched them */
 	struct fsck_report report;
 };
 

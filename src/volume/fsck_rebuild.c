@@ -20,6 +20,7 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/io.h"
+#include "volume/fsck_manifests.h"
 #include "volume/fsck_parts.h"
 #include "volume/level.h"
 #include "volume/level_walk.h"
@@ -137,8 +138,11 @@ static int look_for_marks(void *arg, const struct level_find *find)
 	struct residency residency;
 	int r;
 
-	if (find->kind == LEVEL_MISSING || !S_ISREG(find->st.st_mode) || find->st.st_size == 0)
+	if (find->kind == LEVEL_MISSING)
 		return 0;
+	r = fsck_manifests_see(wants->fsck->manifests, find->path, find->st.st_mode);
+	if (r < 0 || !S_ISREG(find->st.st_mode) || find->st.st_size == 0)
+		return r;
 	fd = level_open_path(wants->fsck->store, find->path, O_PATH | O_NOFOLLOW);
 	if (fd < 0)
 		return fd;
@@ -425,10 +429,23 @@ static int find_contents(struct fsck *fsck)
 
 /* What is here ---------------------------------------------------------------------------- */
 
+/* It was verified once, and is not what it was then. */
+static int keep_damaged(struct fsck *fsck, const struct fsck_file *file, const char *detail)
+{
+	const struct node_row *row = &file->row;
+	int r = catalog_set_damaged(fsck->catalog, row->id, row->generation, -EBADMSG, 0);
+
+	fsck_tell(fsck, FSCK_LEFT, "not as in its manifest", file->path, "%s", detail);
+	if (r == 0)
+		fsck_event(fsck, "damaged", file->path, &file->read_digest, detail);
+	return r;
+}
+
 static int on_received(struct fsck *fsck, struct fsck_file *file)
 {
 	const struct node_row *row = &file->row;
-	int r;
+	char detail[512];
+	int r, differs;
 
 	if (file->error < 0 || !file->settled) {
 		fsck_tell(fsck, FSCK_LEFT, "not verified", file->path ? file->path : "?", "%s",
@@ -441,6 +458,16 @@ static int on_received(struct fsck *fsck, struct fsck_file *file)
 	fsck->report.files++;
 	r = catalog_set_received(fsck->catalog, row->id, row->generation, row->mtime_ns,
 				 row->ctime_ns, &file->read_map, &file->read_digest, 0);
+	differs = file->path ? fsck_manifests_judge(fsck, fsck->manifests, file, detail,
+						    sizeof(detail))
+			     : 0;
+	if (differs < 0) {
+		fsck_tell(fsck, FSCK_LEFT, "not verified", file->path,
+			  "it cannot be compared with its manifest: %s", error_text(differs));
+		return differs == -ENOMEM ? differs : r;
+	}
+	if (r == 0 && differs)
+		return keep_damaged(fsck, file, detail);
 	if (r == 0)
 		r = catalog_set_verified(fsck->catalog, row->id, row->generation,
 					 &file->read_digest, &file->read_map, 0);
@@ -472,18 +499,29 @@ static int level(struct fsck *fsck, struct level_report *ret_report)
 			  ret_report);
 }
 
-int fsck_rebuild(struct fsck *fsck, const char *old_name)
+static int fill(struct fsck *fsck, const char *old_name, struct level_report *ret_report)
 {
-	struct level_report report;
-	char detail[128];
 	int r = find_contents(fsck);
 
 	if (r == 0)
-		r = level(fsck, &report);
+		r = level(fsck, ret_report);
 	if (r == 0 && old_name)
 		r = fsck_take_pins(fsck, old_name);
-	if (r == 0)
-		r = receive_all(fsck);
+	return r < 0 ? r : receive_all(fsck);
+}
+
+int fsck_rebuild(struct fsck *fsck, const char *old_name)
+{
+	cleanup_with(fsck_manifests_free_slot) struct fsck_manifests *manifests =
+		fsck_manifests_new();
+	struct level_report report;
+	char detail[128];
+	int r = -ENOMEM;
+
+	fsck->manifests = manifests;
+	if (manifests)
+		r = fill(fsck, old_name, &report);
+	fsck->manifests = NULL;
 	if (r < 0)
 		return r == -ECANCELED ? r : fsck_fail(fsck, r, "cannot make a new catalog");
 	(void)snprintf(detail, sizeof(detail), "%" PRIu64 " names; the old one is %s", report.nodes,

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "catalog/offloads.h"
 #include "util/cleanup.h"
+#include "volume/historian.h"
 #include "volume/seals.h"
 #include "volume/tree.h"
 
@@ -161,6 +163,13 @@ static int rename_ends(struct renaming *renaming, const struct tree_change *chan
 	return 0;
 }
 
+/* A history tells of names too. Without memory it does so with the next file. */
+static void note_for_history(struct volume *volume, uint64_t folder)
+{
+	if (catalog_note_unsettled(volume->catalog, folder) == 0)
+		historian_wake(volume->historian);
+}
+
 int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint64_t new_parent,
 		  const char *new_name, unsigned flags)
 {
@@ -188,8 +197,10 @@ int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint
 		return r;
 	r = rename_ends(&renaming, &change);
 	tree_end(&change);
-	if (r == 0)
+	if (r == 0) {
 		transfer_renamed(volume->transfer);
+		note_for_history(volume, new_parent);
+	}
 	close_fd_slot(&renaming.source);
 	close_fd_slot(&renaming.target);
 	return r;

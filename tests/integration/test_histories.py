@@ -1,16 +1,18 @@
 """Histories that the daemon writes by itself when a card was copied in and verified."""
 import contextlib
+import json
 import os
 import random
 import shutil
 import sqlite3
 import threading
 import time
+import xml.etree.ElementTree as xml
 
 import pytest
 
 import cards
-from lib import flip, mediafs, tool, wait_for
+from lib import flip, fsck, mediafs, tool, wait_for
 from mhl import ASC, check_generation, check_schemas, digest, manifest, newest
 
 QUICK = {"manifest.settle": "200ms"}
@@ -105,6 +107,8 @@ def test_read_back_makes_the_hashes_that_are_asked_for(carts, tmp_path):
     assert len(lists) == 1 and len(generations(scope)) == 1
     assert manifest("verify", lists[0])[0] == 0
     assert lists[0].name in {path.text for path in newest(scope).iter(ASC + "path")}
+    made = {date.text[:4] for date in xml.parse(lists[0]).getroot().iter("hashdate")}
+    assert made == {time.strftime("%Y", time.gmtime())}
     if os.environ.get("MEDIAFS_TEST_MHL") and tool("xmllint"):
         assert check_schemas(scope) >= 3
     values = {value.hex() for (value,) in rows(carts, "SELECT value FROM hashes WHERE format='md5'")}
@@ -243,3 +247,49 @@ def test_kills_while_histories_are_written(carts, tmp_path):
         check_whole(carts, top, files)
         assert len(generations(top)) == count + 1
         count += 1
+
+
+@pytest.mark.parametrize("kind, hashes", [("asc", "xxh128"), ("both", "md5")])
+def test_a_catalog_that_is_made_anew_is_checked_against_manifests(sites, tmp_path, kind, hashes):
+    """Bytes that nobody else remembers: a bit that fell over meanwhile is damage, no new file."""
+    site = sites("plain", settings={**QUICK, "manifest.kind": kind, "manifest.hash": hashes}).mount()
+    top = copy(site, tmp_path, "sony-xavc", "B")
+    edited, rotten = sorted(top.rglob("*.MXF"))[0], sorted(top.rglob("*.XML"))[0]
+    settled(site)
+    mediafs("unseal", top)
+    with open(edited, "ab") as file:
+        file.write(b"changed on purpose")
+    settled(site)
+    assert len(generations(top)) == 2
+    assert len(list(top.glob("*.mhl"))) == (kind == "both")  # no list vouches for what failed
+    site.umount()
+    backing = site.tree / rotten.relative_to(site.mnt)
+    before = backing.stat()
+    flip(backing, 2)
+    os.utime(backing, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (site.store / "catalog.db").unlink()
+    done = fsck("--rebuild-catalog", "--json", site.store)
+    report = json.loads(done.stdout)
+    path = str(rotten.relative_to(site.mnt))
+    assert [(finding["outcome"], finding["path"]) for finding in report["findings"]
+            if finding["what"] == "not as in its manifest"] == [("left", path)]
+    assert done.returncode & 4
+    site.mount()
+    assert site.state(path) == "damaged"
+    for other in top.rglob("*"):
+        if other.is_file() and other != rotten:
+            assert site.state(other.relative_to(site.mnt)) == "verified", other
+
+
+def test_a_renamed_file_is_told_as_such(sites, tmp_path):
+    site = sites("plain", settings={**QUICK, "manifest.seal": "no"}).mount()
+    top = copy(site, tmp_path, "sony-xavc", "B")
+    settled(site)
+    clip = sorted(top.rglob("*.MXF"))[0]
+    clip.rename(clip.with_name("RENAMED.MXF"))
+    settled(site)
+    assert len(generations(top)) == 2
+    before = {record.findtext(ASC + "path"): record.findtext(ASC + "previousPath")
+              for record in newest(top).iter(ASC + "hash")}
+    assert before[str(clip.with_name("RENAMED.MXF").relative_to(top))] == str(clip.relative_to(top))
+    assert manifest("verify", top)[0] == 0

@@ -45,6 +45,11 @@ TEST(folders_of_verified_files_are_unsettled_until_cleared)
 	check_int(catalog_barrier(catalog), 0);
 	check_int(catalog_get_unsettled(catalog, 0, rows, 4), 1);
 
+	/* What moved there counts too. */
+	check_int(catalog_note_unsettled(catalog, CARD), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_get_unsettled(catalog, 0, rows, 4), 2);
+
 	/* It goes with its folder, whose number may be another's then. */
 	check_int(catalog_remove_name(catalog, 1, "day"), 0);
 	check_int(catalog_barrier(catalog), 0);
