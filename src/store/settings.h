@@ -10,8 +10,8 @@
  *              scrub_interval = 30d   settle = 5s
  *   [space]    evict_above = 80% (0 = never)   reserve = 5%
  *   [transfer] limit = 0   timetable = "mon-fri 07:00-19:00 20M" (util/timetable.h)
- *              metered = no   pause = no   retry_max = 10min   required_copies = 1
- *              hydrate_timeout = 60s   read_ahead = 16M
+ *              metered = no   lower_effort = yes   pause = no   retry_max = 10min
+ *              required_copies = 1   hydrate_timeout = 60s   read_ahead = 16M
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [sync]     poll = 2s   flush = 1s
@@ -37,6 +37,7 @@ enum setting {
 	SETTING_RESERVE,         /* per mille kept free for catalog and metadata */
 	SETTING_LIMIT,           /* bytes/s up and down, 0 no limit */
 	SETTING_METERED,         /* 0, 1 */
+	SETTING_LOWER_EFFORT,    /* 0, 1 */
 	SETTING_PAUSE,           /* 0, 1 */
 	SETTING_RETRY_MAX,       /* ns, longest back-off */
 	SETTING_REQUIRED_COPIES, /* before eviction */

@@ -42,6 +42,9 @@ const struct setting_row setting_rows[] = {
 	  "and limit where none does" },
 	{ SETTING_METERED, TYPE_SWITCH, "transfer.metered", "no", 0, 1, "yes or no",
 	  "the line costs by the byte: originals wait, all else is sent, readers are served" },
+	{ SETTING_LOWER_EFFORT, TYPE_SWITCH, "transfer.lower_effort", "yes", 0, 1, "yes or no",
+	  "what carries originals to a bucket is marked (DSCP LE): routers that know it let all "
+	  "else go first" },
 	{ SETTING_PAUSE, TYPE_SWITCH, "transfer.pause", "no", 0, 1, "yes or no",
 	  "nothing is sent; readers who wait are still served" },
 	{ SETTING_RETRY_MAX, TYPE_DURATION, "transfer.retry_max", "10min", 100 * NS_PER_MS, DAYS,

@@ -32,8 +32,9 @@ static void s3_close(struct tier *tier)
 {
 	struct s3_tier *s3 = s3_of(tier);
 
-	for (unsigned i = 0; i < s3->pooled; i++)
-		curl_easy_cleanup(s3->pool[i]);
+	for (size_t marked = 0; marked < ARRAY_SIZE(s3->pools); marked++)
+		while (s3->pools[marked].count)
+			curl_easy_cleanup(s3->pools[marked].handles[--s3->pools[marked].count]);
 	s3_credentials_free(s3->credentials);
 	explicit_bzero(&s3->customer, sizeof(s3->customer));
 	s3_place_fini(&s3->place);

@@ -30,6 +30,12 @@
 /* What the server was seen to do with "If-None-Match: *". */
 enum s3_condition { S3_UNKNOWN, S3_HONOURED, S3_REFUSED };
 
+/* Idle handles, owned; each keeps its connection. */
+struct s3_pool {
+	CURL *handles[S3_POOL_MAX];
+	unsigned count;
+};
+
 struct s3_tier {
 	struct tier tier; /* first */
 
@@ -47,8 +53,7 @@ struct s3_tier {
 
 	struct mutex lock; /* rank 80; guards the rest */
 	struct cond changed;
-	CURL *pool[S3_POOL_MAX]; /* idle, owned; each keeps its connection */
-	unsigned pooled;
+	struct s3_pool pools[2];     /* of connections that are not marked, and that are */
 	char region[64];             /* as the server wants it signed */
 	int64_t clock_offset_s;      /* the server's clock less ours */
 	struct s3_customer customer; /* "" until s3_customer_ready(), then constant */
@@ -88,6 +93,7 @@ struct s3_request {
 	void *sink_arg;
 	size_t reply_max; /* of the reply's own buffer; 0: S3_REPLY_MAX */
 
+	bool lower_effort;    /* its connection is marked: all other traffic goes first */
 	bool spoil_signature; /* to see whether it is looked at */
 	unsigned tries;       /* 0: S3_TRIES */
 	unsigned hang_s;      /* without a byte either way; 0: S3_HANG_S */

@@ -54,18 +54,25 @@ void s3_add_query(struct s3_request *request, const char *name, const char *valu
 
 /* Handles -------------------------------------------------------------------------------- */
 
-static CURL *take_handle(struct s3_tier *s3)
+static CURL *take_handle(const struct s3_exchange *exchange)
 {
+	struct s3_tier *s3 = exchange->s3;
+	struct s3_pool *pool = &s3->pools[exchange->request->lower_effort];
+
 	scoped_lock(&s3->lock);
-	return s3->pooled ? s3->pool[--s3->pooled] : NULL;
+	return pool->count ? pool->handles[--pool->count] : NULL;
 }
 
-static void give_handle(struct s3_tier *s3, CURL *easy)
+static void give_handle(const struct s3_exchange *exchange)
 {
-	curl_easy_reset(easy); /* its connection stays */
+	struct s3_tier *s3 = exchange->s3;
+	struct s3_pool *pool = &s3->pools[exchange->request->lower_effort];
+	CURL *easy = exchange->easy;
+
+	curl_easy_reset(easy); /* its connection stays, and so does the mark */
 	mutex_lock(&s3->lock);
-	if (s3->pooled < S3_POOL_MAX) {
-		s3->pool[s3->pooled++] = easy;
+	if (pool->count < S3_POOL_MAX) {
+		pool->handles[pool->count++] = easy;
 		easy = NULL;
 	}
 	mutex_unlock(&s3->lock);
@@ -81,13 +88,27 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* A field of 6 bits: "lower effort". Source: RFC 8622. */
+#define DSCP_LE 1
+
+/* Of what goes out; a socket has one of the two, or both. */
+static void mark(curl_socket_t fd)
+{
+	static const int class = DSCP_LE << 2;
+
+	(void)setsockopt(fd, IPPROTO_IP, IP_TOS, &class, sizeof(class));
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &class, sizeof(class));
+}
+
 /* A link that is gone shows within seconds, also where nothing but silence comes back. */
 static int tune_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	static const int on = 1, idle_s = 15, interval_s = 5, count = 3;
 	static const unsigned user_timeout_ms = S3_HANG_S * 1000;
 
-	(void)arg, (void)purpose;
+	(void)purpose;
+	if (((const struct s3_exchange *)arg)->request->lower_effort)
+		mark(fd);
 	/* Not every kind of socket has them: the watch over silence stays. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
@@ -208,7 +229,7 @@ static void drop_headers(struct s3_exchange *exchange)
 void s3_exchange_fini(struct s3_exchange *exchange)
 {
 	if (exchange->easy)
-		give_handle(exchange->s3, exchange->easy);
+		give_handle(exchange);
 	exchange->easy = NULL;
 	drop_headers(exchange);
 	s3_keys_fini(&exchange->keys);
@@ -332,6 +353,7 @@ static void set_callbacks(struct s3_exchange *exchange)
 
 	(void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, tune_socket);
+	(void)curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, exchange);
 	(void)curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
 	(void)curl_easy_setopt(easy, CURLOPT_READDATA, exchange);
 	(void)curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
@@ -410,7 +432,7 @@ int s3_exchange_begin(struct s3_exchange *exchange)
 		return -ENOMEM;
 	}
 	if (!exchange->easy)
-		exchange->easy = take_handle(s3);
+		exchange->easy = take_handle(exchange);
 	if (!exchange->easy)
 		exchange->easy = curl_easy_init();
 	if (!exchange->easy)

@@ -94,7 +94,12 @@ int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t 
 		 enum put_flags flags, char *ret_etag)
 {
 	struct s3_request request = {
-		.method = "PUT", .key = key, .body = bytes, .body_length = length, .pace = pace
+		.method = "PUT",
+		.key = key,
+		.body = bytes,
+		.body_length = length,
+		.pace = pace,
+		.lower_effort = pace && pace->lower_effort,
 	};
 	struct s3_meta text;
 	int r = 0;

@@ -297,6 +297,8 @@ static void address(struct sending *sending, struct slot *slot, unsigned index)
 		.method = "PUT",
 		.key = parts->key,
 		.tries = PART_TRIES,
+		/* Their connections are those of this upload alone. */
+		.lower_effort = parts->source->lower_effort,
 	};
 	s3_add_query(&slot->request, "partNumber", slot->number);
 	s3_add_query(&slot->request, "uploadId", parts->upload);

@@ -48,6 +48,7 @@ struct tier_source {
 	int (*note)(void *arg, const char *text, enum note_flags flags);
 	int (*recall)(void *arg, char **ret_text);
 	void *arg;
+	bool lower_effort; /* all other traffic goes before these bytes: packets are marked so */
 };
 
 /* How archived bytes are to come back. */

@@ -212,6 +212,14 @@ static int make_object(struct job *job, const char *key, const struct tier_objec
 	return tier->backend->put(tier, key, object, bytes);
 }
 
+static bool is_lower_effort(const struct job *job)
+{
+	const struct transfer_host *host = &job->lane->transfer->host;
+
+	return job->row->class == PRIORITY_ORIGINALS &&
+	       host->setting(host->arg, SETTING_LOWER_EFFORT);
+}
+
 /* 1 the object under @key is this content, 0 the key is another's. */
 static int put_under(struct job *job, const char *key, struct source *source)
 {
@@ -222,6 +230,7 @@ static int put_under(struct job *job, const char *key, struct source *source)
 		.note = source_note,
 		.recall = source_recall,
 		.arg = source,
+		.lower_effort = is_lower_effort(job),
 	};
 	const struct tier_object object = object_of(job);
 	uint64_t size;

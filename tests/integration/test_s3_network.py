@@ -4,10 +4,13 @@ Longer runs: MEDIAFS_TEST_GIB is the size of the clip, MEDIAFS_TEST_ROUNDS how m
 cuts, MEDIAFS_TEST_CUT how many seconds one of the cuts lasts (MEDIAFS_TEST_SERVER_GIB: the server's
 disk; -o timeout=0). MEDIAFS_TEST_SEED repeats one.
 """
+import collections
 import contextlib
 import hashlib
 import os
 import random
+import re
+import socket
 import threading
 import time
 
@@ -15,7 +18,7 @@ import pytest
 
 from gate import Gate
 from lib import BLOCK, pattern, wait_for
-from net import SERVER, cable, has_tun, line
+from net import CART, SERVER, cable, has_tun, line
 from s3_bucket import AT_MOST, MIB, PARALLEL, PART, tier_error
 
 GIB = 1 << 30
@@ -108,6 +111,61 @@ def test_a_network_that_changes_ends_the_pause(bucket, sites):
         (cart.mnt / "other.mov").write_bytes(data[::-1])
         cart.wait()
     assert bucket.get("clip.mov") == data and bucket.get("other.mov") == data[::-1]
+
+
+class Packets:
+    """What the server's end of a cable sees: bytes by the class that their packets are marked with."""
+
+    ETHERNET, ALL, SO_RCVBUFFORCE = 14, 0x0003, 33
+
+    def __init__(self, ends):
+        with ends.namespaces.inside(ends.server):
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(self.ALL))
+        self.socket.bind((ends.far, self.ALL))
+        self.socket.setsockopt(socket.SOL_SOCKET, self.SO_RCVBUFFORCE, 1 << 27)
+        self.bytes = collections.Counter()
+        self.classes = {}  # of the packets in which these words were seen
+        self.thread = threading.Thread(target=self.look, daemon=True)
+        self.thread.start()
+
+    def look(self):
+        with contextlib.suppress(OSError):
+            frame = bytearray(512)  # where a request begins
+            while length := self.socket.recv_into(frame, 0, socket.MSG_TRUNC):
+                packet = bytes(frame[self.ETHERNET:length])
+                if packet[0] >> 4 != 4 or packet[12:16] != socket.inet_aton(CART):
+                    continue
+                self.bytes[packet[1] >> 2] += length
+                for word in re.findall(rb"(?:GET|PUT|HEAD) /[^ ?]*/([^ /?]+)", packet):
+                    self.classes.setdefault(word.decode(), set()).add(packet[1] >> 2)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def test_only_originals_are_marked_as_of_lower_effort(bucket, sites):
+    lower_effort = 1  # RFC 8622
+    with away(bucket, cable()) as there:
+        packets = Packets(there.ends)
+        cart = there.site(sites)
+        for name in ("note.txt", "take.wav", "clip.mov"):
+            (cart.mnt / name).write_bytes(pattern(MIB, len(name)))
+        (cart.mnt / "large.mov").write_bytes(pattern(PART + MIB, 3))
+        cart.wait()
+        assert packets.bytes[lower_effort] > PART + 2 * MIB
+        marked = packets.bytes[lower_effort]
+        cart.cmd("evict", cart.mnt / "clip.mov", cart.mnt / "large.mov")
+        assert len((cart.mnt / "large.mov").read_bytes()) == PART + MIB
+        cart.set("transfer.lower_effort", "no")
+        (cart.mnt / "other.mov").write_bytes(pattern(MIB, 9))
+        cart.wait()
+        packets.close()
+    assert packets.classes["note.txt"] == packets.classes["take.wav"] == {0}
+    assert packets.classes["other.mov"] == {0}
+    assert lower_effort in packets.classes["clip.mov"]
+    assert packets.bytes[lower_effort] - marked < MIB // 4, "a reader's or an unmarked file's"
 
 
 @pytest.mark.slow
