@@ -24,7 +24,7 @@
 
 #include "hash/digest.h"
 
-#define CATALOG_SCHEMA_VERSION 4
+#define CATALOG_SCHEMA_VERSION 5
 
 struct catalog;
 

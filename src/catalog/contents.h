@@ -161,7 +161,13 @@ const char *catalog_state_name(struct catalog *catalog, const struct node_row *r
 int catalog_count_archived(struct catalog *catalog, uint64_t max, uint64_t *ret_files,
 			   uint64_t *ret_bytes);
 
-/* 1 when @key in @tier belongs to a content already (*ret_content), 0 not. */
+/*
+ * @key in @tier is an object of the volume's, beside the copy that is recorded of its content
+ * (there is one of each content in a tier).
+ */
+int catalog_note_key(struct catalog *catalog, uint32_t tier, const char *key);
+
+/* 1 when @key in @tier belongs to a content already (*ret_content, 0: only noted), 0 not. */
 int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key,
 		     uint64_t *ret_content);
 

@@ -31,6 +31,10 @@ STATEMENT(sql_of_tier, "SELECT " COPY_COLUMNS ASKED " FROM copies WHERE tier = ?
 		       " ORDER BY content" PAGE_LIMIT);
 STATEMENT(sql_find_key, "SELECT content FROM copies WHERE tier = ?1 AND key = ?2"
 			" ORDER BY content LIMIT 1");
+STATEMENT(sql_keep_key, "INSERT OR IGNORE INTO other_keys SELECT tier, key FROM copies"
+			" WHERE tier = ?1 AND content = ?2 AND key <> ?3");
+STATEMENT(sql_note_key, "INSERT OR IGNORE INTO other_keys(tier, key) VALUES(?1, ?2)");
+STATEMENT(sql_find_other_key, "SELECT 1 FROM other_keys WHERE tier = ?1 AND key = ?2");
 
 void copy_row_fini(struct copy_row *row)
 {
@@ -128,6 +132,14 @@ int db_put_copy(struct db *db, const struct copy_row *row, const char *key)
 	int r;
 
 	r = check_copy(db, row);
+	if (r < 0)
+		return r;
+	/* The object that is recorded no longer is still one of the volume's. */
+	query = query_start(db, &sql_keep_key);
+	query_int(&query, row->tier);
+	query_int(&query, (int64_t)row->content);
+	query_bytes(&query, key);
+	r = query_run(&query);
 	if (r < 0)
 		return r;
 	query = query_start(db, &sql_put);
@@ -315,6 +327,16 @@ int catalog_each_copy(struct catalog *catalog, uint32_t tier, uint64_t after,
 	return r;
 }
 
+static struct query about_key(struct db *db, const struct statement *statement, uint32_t tier,
+			      const char *key)
+{
+	struct query query = query_start(db, statement);
+
+	query_int(&query, tier);
+	query_bytes(&query, key);
+	return query;
+}
+
 int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key, uint64_t *ret_content)
 {
 	cleanup_reader struct db *db = NULL;
@@ -324,11 +346,40 @@ int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key, ui
 	r = reader_take(catalog, &db);
 	if (r < 0)
 		return r;
-	query = query_start(db, &sql_find_key);
-	query_int(&query, tier);
-	query_bytes(&query, key);
+	query = about_key(db, &sql_find_key, tier, key);
 	r = query_row(&query);
 	if (r > 0)
 		*ret_content = (uint64_t)query_get_int(&query, 0);
-	return r;
+	if (r != 0)
+		return r;
+	query_end(&query);
+	query = about_key(db, &sql_find_other_key, tier, key);
+	*ret_content = 0;
+	return query_found(&query);
+}
+
+struct key_step {
+	struct step step;
+	uint32_t tier;
+	char key[];
+};
+
+static int apply_note_key(struct db *db, struct step *step)
+{
+	struct key_step *noted = (struct key_step *)step;
+	struct query query = about_key(db, &sql_note_key, noted->tier, noted->key);
+
+	return query_run(&query);
+}
+
+int catalog_note_key(struct catalog *catalog, uint32_t tier, const char *key)
+{
+	size_t bytes = strlen(key) + 1;
+	struct key_step *noted = step_new(sizeof(*noted) + bytes, apply_note_key);
+
+	if (!noted)
+		return -ENOMEM;
+	noted->tier = tier;
+	memcpy(noted->key, key, bytes);
+	return step_submit(catalog, &noted->step, 0);
 }

@@ -174,6 +174,14 @@ static int use_wal(struct db *db)
 	"TABLE archived(content INTEGER NOT NULL, tier INTEGER NOT NULL,"                          \
 	" asked_ns INTEGER NOT NULL, PRIMARY KEY(content, tier)) WITHOUT ROWID;"
 
+/*
+ * Since version 5: names of objects beyond the one that a copy has. Without them what a person
+ * removed here would come back with an import.
+ */
+#define OTHER_KEYS                                                                                 \
+	"TABLE other_keys(tier INTEGER NOT NULL, key BLOB NOT NULL,"                               \
+	" PRIMARY KEY(tier, key)) WITHOUT ROWID;"
+
 int schema_lend(struct db *db)
 {
 	int64_t found = 0;
@@ -189,8 +197,9 @@ int schema_lend(struct db *db)
 static int create(struct db *db)
 {
 	static const char *const texts[] = {
-		"BEGIN IMMEDIATE", schema_nodes,       schema_contents, schema_events, schema_sync,
-		schema_offloads,   "CREATE " ARCHIVED, schema_seals,    schema_first,  "COMMIT",
+		"BEGIN IMMEDIATE",    schema_nodes,    schema_contents,    schema_events,
+		schema_sync,          schema_offloads, "CREATE " ARCHIVED, schema_seals,
+		"CREATE " OTHER_KEYS, schema_first,    "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -217,6 +226,8 @@ static int migrate(struct db *db, int64_t version)
 		r = db_exec(db, "CREATE " ARCHIVED);
 	if (r == 0 && version < 4)
 		r = db_exec(db, schema_seals);
+	if (r == 0 && version < 5)
+		r = db_exec(db, "CREATE " OTHER_KEYS);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)

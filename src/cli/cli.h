@@ -36,11 +36,14 @@ struct cli {
 extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls, cmd_wait, cmd_pin,
 	cmd_unpin, cmd_fetch, cmd_evict, cmd_log, cmd_config, cmd_tier, cmd_limit, cmd_pause,
 	cmd_report, cmd_resume, cmd_conflicts, cmd_metrics, cmd_card, cmd_manifest, cmd_offloads,
-	cmd_export, cmd_offload, cmd_seal, cmd_unseal;
+	cmd_export, cmd_offload, cmd_seal, cmd_unseal, cmd_import;
 
 /* cli/cmd_offloads.c: the body of `offloads` and of `ls --clips`; the exit code. */
 enum offload_listing { OFFLOADS_ALONE, OFFLOADS_WITH_CLIPS };
 int cli_list_offloads(struct cli *cli, enum offload_listing how);
+
+/* cli/cmd_import_bucket.c: the body of `import --bucket`; the exit code. */
+int cli_import_bucket(struct cli *cli);
 
 /* cli/cmd_restore.c: the body of `fetch --restore`; the exit code. */
 int cli_restore(struct cli *cli);

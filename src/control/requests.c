@@ -49,6 +49,7 @@ static const struct {
 	{ "restore", NEEDS_VOLUME | NEEDS_CATALOG, request_restore },
 	{ "seal", NEEDS_VOLUME | NEEDS_CATALOG, request_seal },
 	{ "unseal", NEEDS_VOLUME | NEEDS_CATALOG, request_unseal },
+	{ "import-bucket", NEEDS_VOLUME | NEEDS_CATALOG, request_import_bucket },
 	{ "config-get", 0, request_config_get },
 	{ "config-set", 0, request_config_set },
 	{ "limit", 0, request_limit },

@@ -18,6 +18,7 @@
  *   residency    path, verb                   {"progress":{path, bytes, error}} a file
  *   restore      path, days, speed            the same lines; files, bytes, here_files, ...
  *   seal         path                         (also unseal)
+ *   import-bucket  tier, prefix, dry_run      {"object":{...}} an object, {"progress":{...}}
  *   config-get   key                          value, or settings: [{key, value, ...}]
  *   config-set   key, value
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
@@ -105,6 +106,7 @@ int request_residency(struct request *request);
 int request_restore(struct request *request);
 int request_seal(struct request *request);
 int request_unseal(struct request *request);
+int request_import_bucket(struct request *request);
 int request_config_get(struct request *request);
 int request_config_set(struct request *request);
 int request_limit(struct request *request);

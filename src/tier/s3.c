@@ -285,21 +285,21 @@ static int s3_get(struct tier *tier, const char *key, uint64_t offset, void *buf
 	return r;
 }
 
-/* A whole object on its way through a digest. */
+/* A whole object on its way to a sink. */
 struct reading {
-	struct digest_state *state; /* owned */
+	tier_sink_fn sink;
+	void *arg;
 	uint64_t offset;
-	char etag[128]; /* of the first answer: halves of two objects are none */
-	int64_t size;
+	struct s3_reply first; /* of the first answer: halves of two objects are none */
+	bool known;            /* there was one */
 };
 
-static int digest_bytes(void *arg, const void *bytes, size_t length)
+static int take_bytes(void *arg, const void *bytes, size_t length)
 {
 	struct reading *reading = arg;
 
-	digest_update(reading->state, bytes, length);
 	reading->offset += length;
-	return 0;
+	return reading->sink(reading->arg, bytes, length);
 }
 
 /* From where it broke off. 0: at the end. */
@@ -309,9 +309,10 @@ static int read_on(struct s3_tier *s3, const char *key, const struct tier_source
 	struct s3_request request = { .method = "GET",
 				      .key = key,
 				      .pace = pace,
-				      .sink = digest_bytes,
+				      .sink = take_bytes,
 				      .sink_arg = reading,
 				      .tries = 1 };
+	const char *first_etag = reading->first.etag;
 	uint64_t start = reading->offset;
 	struct s3_reply reply;
 	char range[64], etag[132];
@@ -319,35 +320,34 @@ static int read_on(struct s3_tier *s3, const char *key, const struct tier_source
 
 	if (start) {
 		(void)snprintf(range, sizeof(range), "bytes=%llu-", (unsigned long long)start);
-		(void)snprintf(etag, sizeof(etag), "\"%s\"", reading->etag);
+		(void)snprintf(etag, sizeof(etag), "\"%s\"", first_etag);
 		s3_add_header(&request, "range", range);
-		if (reading->etag[0])
+		if (*first_etag)
 			s3_add_header(&request, "if-match", etag);
 	}
 	r = s3_call(s3, &request, &reply);
 	if (reply.status == 200 && !start) {
-		memcpy(reading->etag, reply.etag, sizeof(reading->etag));
-		reading->size = reply.length;
+		reading->first = reply;
+		reading->first.body = NULL;
+		reading->known = true;
 	}
 	if (start && (reply.status == 412 || reply.status == 416))
 		r = -EBADMSG; /* another object by now */
 	else if (start && reply.status / 100 == 2 &&
 		 (reply.status != 206 || reply.range_start != (int64_t)start ||
-		  strcmp(reply.etag, reading->etag) != 0))
+		  strcmp(reply.etag, first_etag) != 0))
 		r = -EBADMSG;
 	s3_reply_fini(&reply);
 	return r;
 }
 
-int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source *pace,
-		   struct digest *ret_digest, uint64_t *ret_size)
+int s3_read_whole(struct s3_tier *s3, const char *key, const struct tier_source *pace,
+		  tier_sink_fn sink, void *arg, struct s3_reply *ret_first)
 {
-	struct reading reading = { .state = digest_new(), .size = -1 };
+	struct reading reading = { .sink = sink, .arg = arg };
 	unsigned idle = 0;
 	int r;
 
-	if (!reading.state)
-		return -ENOMEM;
 	for (;;) {
 		uint64_t before = reading.offset;
 
@@ -358,14 +358,44 @@ int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source
 		if (idle == RESUME_TRIES || s3_pause(s3, NS_PER_SEC / 2 << idle) < 0)
 			break;
 	}
-	if (r == 0 && reading.size >= 0 && reading.offset != (uint64_t)reading.size)
+	if (r == 0 && reading.known && reading.first.length >= 0 &&
+	    reading.offset != (uint64_t)reading.first.length)
 		r = -EBADMSG;
-	if (r == 0) {
-		digest_final(reading.state, ret_digest);
-		*ret_size = reading.offset;
-	}
-	digest_free(reading.state);
+	if (r == 0)
+		*ret_first = reading.first;
 	return atomic_load(&s3->stopping) && r < 0 ? -ECANCELED : r;
+}
+
+struct digesting {
+	struct digest_state *state; /* owned */
+	uint64_t size;
+};
+
+static int digest_bytes(void *arg, const void *bytes, size_t length)
+{
+	struct digesting *digesting = arg;
+
+	digest_update(digesting->state, bytes, length);
+	digesting->size += length;
+	return 0;
+}
+
+int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source *pace,
+		   struct digest *ret_digest, uint64_t *ret_size)
+{
+	struct digesting digesting = { .state = digest_new() };
+	struct s3_reply first;
+	int r;
+
+	if (!digesting.state)
+		return -ENOMEM;
+	r = s3_read_whole(s3, key, pace, digest_bytes, &digesting, &first);
+	if (r == 0) {
+		digest_final(digesting.state, ret_digest);
+		*ret_size = digesting.size;
+	}
+	digest_free(digesting.state);
+	return r;
 }
 
 static int s3_check(struct tier *tier, const char *key, const struct tier_source *pace,
@@ -468,6 +498,9 @@ const struct tier_backend s3_backend = {
 	.put_small = s3_put_small,
 	.get_small = s3_get_small,
 	.list = s3_list,
+	.each = s3_each,
+	.look = s3_look,
+	.stream = s3_stream,
 	.space = s3_space,
 	.parallel = s3_parallel,
 };

@@ -124,6 +124,9 @@ struct s3_reply {
 	int64_t range_start, range_total; /* Content-Range, -1 none */
 	int64_t date_s;                   /* Date, 0 none */
 	int64_t retry_after_s;            /* 0 none */
+	int64_t mtime_ns;                 /* that metadata say, INT64_MIN none */
+	int64_t modified_ns;              /* Last-Modified, 0 none */
+	uint32_t mode;                    /* that metadata say, 0 none */
 	bool cold;    /* its class is one whose bytes may have to be asked for */
 	bool tiering; /* of Intelligent-Tiering */
 	enum s3_restore_state restore;
@@ -180,6 +183,10 @@ struct s3_exchange {
 	char curl_error[CURL_ERROR_SIZE];
 };
 
+/* A decimal number; seconds with a fraction, as rclone writes them. -EINVAL. s3_reply.c. */
+int s3_read_number(const char *text, int64_t *ret_value);
+int s3_read_seconds(const char *text, int64_t *ret_ns);
+
 /* As libcurl calls it, @arg the exchange. s3_reply.c. */
 size_t s3_on_header(char *line, size_t size, size_t count, void *arg);
 
@@ -235,6 +242,14 @@ int s3_restore(struct tier *tier, const char *key, const struct tier_restore *ho
 
 int s3_head(struct s3_tier *s3, const char *key, struct s3_reply *ret_reply);
 
+/*
+ * All bytes of an object as it is now, in order, to @sink. Goes on where an answer breaks off;
+ * -EBADMSG when it is another object by then. @ret_first is the header of the first answer,
+ * without a body.
+ */
+int s3_read_whole(struct s3_tier *s3, const char *key, const struct tier_source *pace,
+		  tier_sink_fn sink, void *arg, struct s3_reply *ret_first);
+
 /* The digest of an object as it is now, all of it read. */
 int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source *pace,
 		   struct digest *ret_digest, uint64_t *ret_size);
@@ -245,6 +260,15 @@ int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source
  */
 int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_object *object,
 		    const struct tier_source *source, const char *etag);
+
+/* In place. '+' is a space in what servers encode. */
+void s3_decode_key(char *key);
+
+/* Others' objects: s3_foreign.c. As the tier's each(), look() and stream(). */
+int s3_each(struct tier *tier, const char *prefix, tier_entry_fn fn, void *arg);
+int s3_look(struct tier *tier, const char *key, struct tier_info *ret_info);
+int s3_stream(struct tier *tier, const char *key, const struct tier_source *pace, tier_sink_fn sink,
+	      void *arg, struct tier_info *ret_info);
 
 int s3_list(struct tier *tier, const char *prefix,
 	    int (*fn)(void *arg, const char *name, bool is_folder), void *arg);

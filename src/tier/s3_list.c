@@ -62,8 +62,7 @@ static int on_list_part(void *arg, const char *path, const char *text)
 	return 0;
 }
 
-/* In place. '+' is a space in what servers encode. */
-static void decode_key(char *key)
+void s3_decode_key(char *key)
 {
 	char *to = key;
 
@@ -92,7 +91,7 @@ static int tell_keys(struct listing *listing)
 		bool is_folder;
 
 		if (listing->encoded)
-			decode_key(key);
+			s3_decode_key(key);
 		length = strlen(key);
 		if (length <= skip || strncmp(key, listing->prefix, skip) != 0)
 			continue; /* a marker of the folder itself, or nonsense */

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "tier/s3.h"
+#include "util/clock.h"
 
 #define ERROR_BODY_MAX 65536u
 
@@ -18,7 +19,9 @@ void s3_reply_fini(struct s3_reply *reply)
 void s3_reply_clear(struct s3_reply *reply)
 {
 	s3_reply_fini(reply);
-	*reply = (struct s3_reply){ .length = -1, .range_start = -1, .range_total = -1 };
+	*reply = (struct s3_reply){
+		.length = -1, .range_start = -1, .range_total = -1, .mtime_ns = INT64_MIN
+	};
 }
 
 static int keep_body(struct s3_reply *reply, const char *bytes, size_t length, size_t max)
@@ -93,6 +96,44 @@ static int64_t number(const char *text)
 	return errno || end == text || value < 0 ? -1 : value;
 }
 
+/* Times are within what every file system holds; others are not believed. */
+#define SECONDS_MAX (INT64_MAX / 2 / NS_PER_SEC)
+
+int s3_read_number(const char *text, int64_t *ret_value)
+{
+	char *end;
+	long long value;
+
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (errno || end == text || *end || value > INT64_MAX / 2 || value < -(INT64_MAX / 2))
+		return -EINVAL;
+	*ret_value = value;
+	return 0;
+}
+
+int s3_read_seconds(const char *text, int64_t *ret_ns)
+{
+	int64_t fraction = 0, unit = NS_PER_SEC;
+	bool negative = *text == '-';
+	long long seconds;
+	char *end;
+
+	errno = 0;
+	seconds = strtoll(text, &end, 10);
+	if (errno || end == text || seconds > SECONDS_MAX || seconds < -SECONDS_MAX)
+		return -EINVAL;
+	if (*end == '.')
+		for (end++; *end >= '0' && *end <= '9'; end++) {
+			unit /= 10;
+			fraction += unit * (*end - '0'); /* beyond ns nothing */
+		}
+	if (*end)
+		return -EINVAL;
+	*ret_ns = seconds * NS_PER_SEC + (negative ? -fraction : fraction);
+	return 0;
+}
+
 static void take_range(struct s3_reply *reply, const char *value)
 {
 	const char *slash = strchr(value, '/');
@@ -128,6 +169,33 @@ static long status_of(const char *line, size_t length)
 	return strtol(digits, NULL, 10);
 }
 
+/*
+ * Metadata of who put it there: ours, else what rclone (mtime: seconds, with a fraction) and s3fs
+ * (mtime likewise, mode: st_mode in decimal; in six octal digits where it is
+ * rclone's) keep. False: none of them.
+ */
+static bool take_metadata(struct s3_reply *reply, const char *line, size_t length)
+{
+	char value[64];
+
+	if (header_is(line, length, S3_META_MTIME, value, sizeof(value))) {
+		if (s3_read_number(value, &reply->mtime_ns) < 0)
+			reply->mtime_ns = INT64_MIN;
+	} else if (header_is(line, length, "x-amz-meta-mtime", value, sizeof(value))) {
+		if (reply->mtime_ns == INT64_MIN && s3_read_seconds(value, &reply->mtime_ns) < 0)
+			reply->mtime_ns = INT64_MIN;
+	} else if (header_is(line, length, S3_META_MODE, value, sizeof(value))) {
+		reply->mode = strtoul(value, NULL, 8) & 07777;
+	} else if (header_is(line, length, "x-amz-meta-mode", value, sizeof(value))) {
+		if (!reply->mode)
+			reply->mode = (uint32_t)strtoul(value, NULL, strlen(value) < 6 ? 10 : 8) &
+				      0177777;
+	} else {
+		return false;
+	}
+	return true;
+}
+
 size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 {
 	struct s3_reply *reply = &((struct s3_exchange *)arg)->reply;
@@ -147,6 +215,12 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 		time_t date = curl_getdate(value, NULL);
 
 		reply->date_s = date > 0 ? (int64_t)date : 0;
+	} else if (header_is(line, length, "last-modified", value, sizeof(value))) {
+		time_t date = curl_getdate(value, NULL);
+
+		reply->modified_ns = date > 0 ? (int64_t)date * NS_PER_SEC : 0;
+	} else if (take_metadata(reply, line, length)) {
+		return length;
 	} else if (header_is(line, length, "retry-after", value, sizeof(value))) {
 		reply->retry_after_s = number(value) > 0 ? number(value) : 0;
 	} else if (header_is(line, length, "x-amz-bucket-region", value, sizeof(value))) {

@@ -67,6 +67,19 @@ enum survey_result { SURVEY_GOOD, SURVEY_LESS, SURVEY_BAD };
 /* One row of a survey: both texts last as long as the call. Non-zero stops. */
 typedef int (*survey_fn)(void *arg, const char *what, enum survey_result result, const char *text);
 
+/* What is said of an object: by the place, and by who put it there. Nothing of it is proven. */
+struct tier_info {
+	uint64_t size;
+	int64_t mtime_ns; /* of the file, else when it was put there */
+	uint32_t mode;    /* as st_mode; 0 not said; only permissions: nothing of its type */
+	bool has_digest;  /* it was put there by us */
+	struct digest digest;
+};
+
+/* @key relative to the tier's root: any bytes. */
+typedef int (*tier_entry_fn)(void *arg, const char *key, uint64_t size);
+typedef int (*tier_sink_fn)(void *arg, const void *bytes, size_t length);
+
 struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	const char *scheme; /* "file", "s3" */
 
@@ -151,6 +164,22 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	/* Names directly under @prefix (no path). Called for each; non-zero stops. */
 	int (*list)(struct tier *tier, const char *prefix,
 		    int (*fn)(void *arg, const char *name, bool is_folder), void *arg);
+
+	/*
+	 * May be NULL, the next two then as well: places that others write to (buckets). Every
+	 * object below @prefix ("": all), as listed: the names are hostile. Non-zero stops.
+	 */
+	int (*each)(struct tier *tier, const char *prefix, tier_entry_fn fn, void *arg);
+
+	/* What an object's metadata say, whoever put it there. */
+	int (*look)(struct tier *tier, const char *key, struct tier_info *ret_info);
+
+	/*
+	 * All bytes of one object, in order, to @sink, whose errors are passed on; -EBADMSG when
+	 * the object was replaced meanwhile.
+	 */
+	int (*stream)(struct tier *tier, const char *key, const struct tier_source *pace,
+		      tier_sink_fn sink, void *arg, struct tier_info *ret_info);
 
 	/* Free and total bytes; -ENOTSUP when the tier cannot tell. */
 	int (*space)(struct tier *tier, uint64_t *ret_free, uint64_t *ret_total);

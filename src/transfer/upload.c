@@ -300,8 +300,12 @@ static int put(struct job *job, struct source *source)
 			return r;
 		if (r == 0)
 			continue;
-		if (job->copy.key)
+		if (job->copy.key) {
+			if (strcmp(key, job->copy.key) != 0)
+				(void)catalog_note_key(job->lane->transfer->catalog, job->row->tier,
+						       key);
 			return record(job, &job->copy, 0);
+		}
 		now = realtime_ns();
 		return record(job,
 			      &(struct copy_row){

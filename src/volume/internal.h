@@ -59,6 +59,10 @@ struct volume {
 /* One value of the live settings. */
 int64_t volume_setting(struct volume *volume, enum setting setting);
 
+struct rules; /* transfer/rules.h */
+/* Which files stay here, as set now; what goes first is not in it. NULL without memory. */
+struct rules *volume_rules(struct volume *volume);
+
 /* Tell the kernel, when a mount listens. Never with a lock held that a FUSE worker takes. */
 void volume_notify_entry(struct volume *volume, uint64_t parent, const char *name);
 void volume_notify_inode(struct volume *volume, uint64_t id);

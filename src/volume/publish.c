@@ -425,7 +425,7 @@ static int publish_notes(struct publisher *publisher, const struct sync_note *no
 	return r;
 }
 
-static struct rules *load_rules(struct volume *volume)
+struct rules *volume_rules(struct volume *volume)
 {
 	scoped_lock(&volume->settings_lock);
 	return rules_new(settings_rule(volume->settings, "ignore"),
@@ -461,7 +461,7 @@ int publish_run(struct syncer *syncer)
 {
 	struct publisher publisher = {
 		.syncer = syncer,
-		.rules = load_rules(syncer->volume),
+		.rules = volume_rules(syncer->volume),
 		.records = calloc(SEGMENT_RECORDS, sizeof(struct sync_record)),
 		.shown = calloc(SEGMENT_RECORDS, sizeof(char *)),
 	};

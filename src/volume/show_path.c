@@ -35,7 +35,7 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 	struct copy_row copy = { .content = content, .key = body->key, .digest = body->digest };
 	struct copy_row *rows = NULL;
 	size_t count = 0;
-	bool known = false;
+	bool known = false, same = false;
 	int r;
 
 	if (body->kind != VERSION_FILE || !body->key || !content)
@@ -45,12 +45,18 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 		return r;
 	r = catalog_get_copies(catalog, content, &rows, &count);
 	for (size_t i = 0; i < count; i++) {
-		known |= rows[i].tier == copy.tier && !rows[i].bad;
+		if (rows[i].tier == copy.tier && !rows[i].bad) {
+			known = true;
+			same = strcmp(rows[i].key, body->key) == 0;
+		}
 		copy_row_fini(&rows[i]);
 	}
 	free(rows);
 	copy.confirmed_ns = realtime_ns();
-	return r < 0 || known ? r : catalog_put_copy(catalog, &copy, 0);
+	if (r < 0 || same)
+		return r;
+	return known ? catalog_note_key(catalog, copy.tier, copy.key)
+		     : catalog_put_copy(catalog, &copy, 0);
 }
 
 /* In place ----------------------------------------------------------------------------- */

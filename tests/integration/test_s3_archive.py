@@ -120,6 +120,7 @@ def test_restore(bucket, archive, sites):
     assert {"archived", "restoring"} <= {event["event"] for event in cart.events()}
 
 
+@pytest.mark.slow
 def test_restore_of_intelligent_tiering(bucket, archive, sites):
     cart, data = evicted(sites, archive, bucket)
     archive.tiering = set(NAMES)

@@ -490,3 +490,29 @@ TEST(a_content_is_archived_when_all_its_good_copies_are)
 	check(files == 0 && bytes == 0);
 	check_int(catalog_is_archived(catalog, 4711), 0);
 }
+
+TEST(every_object_of_the_volume_is_known_by_its_key)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	struct copy_row copy;
+	uint64_t content;
+	uint32_t tier;
+
+	put_file(catalog, 1, "a", 10, 100);
+	check_int(catalog_put_tier(catalog, "cloud", "s3://a", &tier), 0);
+	copy = make_copy(verify_file(catalog, 10, 1, 100, 1), tier, "first", 1);
+	check_int(catalog_put_copy(catalog, &copy, 0), 0);
+	copy.key = (char[]){ "second" };
+	check_int(catalog_put_copy(catalog, &copy, 0), 0);
+	check_int(catalog_note_key(catalog, tier, "third"), 0);
+	check_int(catalog_note_key(catalog, tier, "third"), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_find_key(catalog, tier, "second", &content), 1);
+	check_int(content, copy.content);
+	check_int(catalog_find_key(catalog, tier, "first", &content), 1);
+	check_int(content, 0);
+	check_int(catalog_find_key(catalog, tier, "third", &content), 1);
+	check_int(catalog_find_key(catalog, tier, "fourth", &content), 0);
+	check_int(catalog_find_key(catalog, tier + 1, "third", &content), 0);
+}

@@ -71,7 +71,7 @@ TEST(a_newer_catalog_is_refused)
 	cleanup_scratch struct scratch *dir = scratch_new();
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "PRAGMA user_version = 5");
+	run_sql(dir, "PRAGMA user_version = 6");
 	check_int(try_open(dir, CATALOG_CREATE), -EPROTONOSUPPORT);
 	check_int(try_open(dir, CATALOG_READ_ONLY), -EPROTONOSUPPORT);
 }
@@ -82,7 +82,8 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
-		     "DROP TABLE archived; DROP INDEX inodes_sealed; PRAGMA user_version = 1");
+		     "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed; PRAGMA "
+		     "user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,
@@ -99,7 +100,8 @@ TEST(an_older_catalog_knows_of_no_archived_copies)
 	uint64_t files, bytes;
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "DROP TABLE archived; DROP INDEX inodes_sealed; PRAGMA user_version = 2");
+	run_sql(dir, "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed; PRAGMA "
+		     "user_version = 2");
 	check_int(catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_READ_ONLY, &catalog),
 		  0);
 	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);

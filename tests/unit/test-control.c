@@ -13,6 +13,7 @@
 #include "control/protocol.h"
 #include "mediafs/exit.h"
 #include "store/store.h"
+#include "control_help.h"
 #include "test.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -144,14 +145,6 @@ int volume_residency(struct volume *volume, enum residency_verb verb, const char
 	while (r == 0 && volume->residency_endless)
 		r = progress(arg, "x", 1, 0);
 	return r ? r : progress(arg, "busy", 0, -EBUSY);
-}
-
-int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
-		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts)
-{
-	(void)volume, (void)path, (void)how, (void)progress, (void)arg;
-	*ret_counts = (struct restore_counts){ .files = 1, .coming_files = 1 };
-	return 0;
 }
 
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,

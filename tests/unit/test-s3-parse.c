@@ -342,3 +342,67 @@ TEST(refused_keys_are_read_again)
 	s3_keys_fini(&old);
 	s3_credentials_free(source);
 }
+
+/* What rclone and s3fs write, and what somebody may write instead. */
+TEST(times_in_metadata_are_read_or_not_believed)
+{
+	static const struct {
+		const char *text;
+		int error;
+		int64_t ns;
+	} samples[] = {
+		{ "1700000000", 0, 1700000000000000000 },
+		{ "1700000000.123456789", 0, 1700000000123456789 },
+		{ "1700000000.5", 0, 1700000000500000000 },
+		{ "1700000000.1234567899", 0, 1700000000123456789 },
+		{ "0", 0, 0 },
+		{ "-1.5", 0, -1500000000 },
+		{ "", -EINVAL, 0 },
+		{ ".5", -EINVAL, 0 },
+		{ "1e9", -EINVAL, 0 },
+		{ "1700000000 ", -EINVAL, 0 },
+		{ "9223372036854775807", -EINVAL, 0 },
+		{ "-9223372036854775808", -EINVAL, 0 },
+		{ "99999999999999999999999999", -EINVAL, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+		int64_t ns = 0;
+
+		if (s3_read_seconds(samples[i].text, &ns) != samples[i].error ||
+		    ns != samples[i].ns)
+			test_fail(__FILE__, __LINE__, "\"%s\" is %lld", samples[i].text,
+				  (long long)ns);
+	}
+}
+
+TEST(metadata_of_others_are_told_from_ours)
+{
+	static const char *const lines[] = {
+		"HTTP/1.1 200 OK\r\n",
+		"x-amz-meta-mtime: 1700000000.25\r\n",
+		"X-Amz-Meta-Mode: 33188\r\n",
+		"Last-Modified: Fri, 21 Dec 2012 00:00:00 GMT\r\n",
+	};
+	struct s3_exchange exchange = { 0 };
+	struct s3_reply *reply = &exchange.reply;
+	char line[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		(void)snprintf(line, sizeof(line), "%s", lines[i]);
+		check_int(s3_on_header(line, 1, strlen(line), &exchange), strlen(line));
+	}
+	check_int(reply->mtime_ns, 1700000000250000000);
+	check_int(reply->mode, S_IFREG | 0644);
+	check_int(reply->modified_ns, 1356048000000000000);
+	(void)snprintf(line, sizeof(line), "x-amz-meta-mode: 100600\r\n");
+	reply->mode = 0;
+	(void)s3_on_header(line, 1, strlen(line), &exchange);
+	check_int(reply->mode, S_IFREG | 0600);
+	(void)snprintf(line, sizeof(line), S3_META_MTIME ": 7\r\n");
+	(void)s3_on_header(line, 1, strlen(line), &exchange);
+	check_int(reply->mtime_ns, 7);
+	(void)snprintf(line, sizeof(line), "x-amz-restore: ongoing-request=\"true\"\r\n");
+	(void)s3_on_header(line, 1, strlen(line), &exchange);
+	check_int(reply->restore, S3_RESTORING);
+}
