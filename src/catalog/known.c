@@ -81,7 +81,7 @@ int catalog_get_files(struct catalog *catalog, uint64_t content, size_t max,
 	return 0;
 }
 
-static int read_checked(struct catalog *catalog, uint64_t id, int64_t *ret_checked_ns)
+int catalog_get_checked(struct catalog *catalog, uint64_t id, int64_t *ret_checked_ns)
 {
 	cleanup_reader struct db *db = NULL;
 	cleanup_query struct query query = { 0 };
@@ -105,7 +105,7 @@ int catalog_get_file(struct catalog *catalog, const char *path, struct known_fil
 	if (r > 0 && !S_ISREG(file.node.mode))
 		r = 0;
 	if (r > 0)
-		r = read_checked(catalog, file.node.id, &file.checked_ns);
+		r = catalog_get_checked(catalog, file.node.id, &file.checked_ns);
 	if (r <= 0)
 		return r;
 	file.path = strdup(path);

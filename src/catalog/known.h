@@ -25,5 +25,8 @@ void known_files_free(struct known_file *files, size_t count);
 /* The file at @path. 1 found (free(ret_file->path)), 0 there is no regular file. */
 int catalog_get_file(struct catalog *catalog, const char *path, struct known_file *ret_file);
 
+/* known_file.checked_ns of the file @id. 1 found, 0 not. */
+int catalog_get_checked(struct catalog *catalog, uint64_t id, int64_t *ret_checked_ns);
+
 /* 1: a content of @size bytes exists, or did; 0 not. */
 int catalog_has_size(struct catalog *catalog, uint64_t size);

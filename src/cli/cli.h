@@ -36,7 +36,7 @@ struct cli {
 extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls, cmd_wait, cmd_pin,
 	cmd_unpin, cmd_fetch, cmd_evict, cmd_log, cmd_config, cmd_tier, cmd_limit, cmd_pause,
 	cmd_report, cmd_resume, cmd_conflicts, cmd_metrics, cmd_card, cmd_manifest, cmd_offloads,
-	cmd_export, cmd_offload, cmd_seal, cmd_unseal, cmd_import;
+	cmd_export, cmd_offload, cmd_seal, cmd_unseal, cmd_import, cmd_safe;
 
 /* cli/cmd_offloads.c: the body of `offloads` and of `ls --clips`; the exit code. */
 enum offload_listing { OFFLOADS_ALONE, OFFLOADS_WITH_CLIPS };
@@ -91,6 +91,13 @@ char *printable(const char *text);
  */
 void cli_progress(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void cli_progress_end(struct cli *cli);
+
+/*
+ * The same for files that are read: "3 of 7 files @what, 1.2 GiB of 4 GiB, 310 MiB/s, 9 s left".
+ * Nothing in the first half second since @start_ns (monotonic), no rate in the first two.
+ */
+void cli_progress_bytes(struct cli *cli, const char *what, int64_t start_ns, uint64_t files,
+			uint64_t of_files, uint64_t bytes, uint64_t of_bytes);
 
 /* "90s" etc. of option @id, @fallback when not given. False: complained already. */
 bool cli_duration(struct cli *cli, enum option_id id, int64_t fallback, int64_t *ret_ns);

@@ -15,44 +15,17 @@
 #include "util/io.h"
 #include "util/units.h"
 
-/* A rate is told once it was measured for so long. */
-#define RATE_MIN_NS (2 * NS_PER_SEC)
-
-#define SHOW_AFTER_NS (500 * NS_PER_MS)
-
 struct manifest_job {
 	struct cli *cli;
 	int64_t start_ns;
 };
 
-/* By bytes or by files, whichever is further behind: small files cost time, not bytes. */
-static int64_t time_left(const struct tree_progress *progress, int64_t spent_ns)
-{
-	double by_bytes = (double)progress->bytes / (double)(progress->of_bytes + 1);
-	double by_files = (double)progress->files / (double)(progress->of_files + 1);
-	double done = by_files > 0 && by_files < by_bytes ? by_files : by_bytes;
-
-	return done > 0 && done < 1 ? (int64_t)((double)spent_ns * (1 - done) / done) : 0;
-}
-
 static int tick(void *arg, const struct tree_progress *progress)
 {
 	struct manifest_job *job = arg;
-	int64_t spent_ns = monotonic_ns() - job->start_ns;
-	char done[32], all[32], rate[32], eta[32], end[80] = "";
 
-	if (spent_ns < SHOW_AFTER_NS)
-		return cli_interrupted();
-	if (spent_ns > RATE_MIN_NS && progress->bytes)
-		(void)snprintf(
-			end, sizeof(end), ", %s/s, %s left",
-			format_bytes((uint64_t)((double)progress->bytes * 1e9 / (double)spent_ns),
-				     rate, sizeof(rate)),
-			format_duration(time_left(progress, spent_ns), eta, sizeof(eta)));
-	cli_progress(job->cli, "%" PRIu64 " of %" PRIu64 " files hashed, %s of %s%s",
-		     progress->files, progress->of_files,
-		     format_bytes(progress->bytes, done, sizeof(done)),
-		     format_bytes(progress->of_bytes, all, sizeof(all)), end);
+	cli_progress_bytes(job->cli, "hashed", job->start_ns, progress->files, progress->of_files,
+			   progress->bytes, progress->of_bytes);
 	return cli_interrupted();
 }
 

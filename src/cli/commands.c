@@ -11,7 +11,7 @@ static const struct command *const commands[] = {
 	&cmd_evict,    &cmd_fetch,  &cmd_pin,      &cmd_unpin,  &cmd_log,    &cmd_conflicts,
 	&cmd_config,   &cmd_limit,  &cmd_pause,    &cmd_resume, &cmd_tier,   &cmd_metrics,
 	&cmd_manifest, &cmd_card,   &cmd_offloads, &cmd_report, &cmd_export, &cmd_offload,
-	&cmd_seal,     &cmd_unseal, &cmd_import,
+	&cmd_seal,     &cmd_unseal, &cmd_import,   &cmd_safe,
 };
 
 static const struct option_spec common_options[] = {

@@ -44,6 +44,7 @@ enum option_id {
 	OPT_MOUNT, /* -o: collected, joined by ',' */
 	OPT_NAME,
 	OPT_OFFLINE,
+	OPT_OFFLOAD,
 	OPT_PENDING,
 	OPT_PROCESS,
 	OPT_RECURSIVE,

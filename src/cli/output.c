@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,9 @@
 
 /* Without a terminal, lines of progress come at most this often. */
 #define PLAIN_PROGRESS_NS (5 * NS_PER_SEC)
+/* Of files that are read: shown at all, and with a rate, once it has lasted so long. */
+#define SHOW_AFTER_NS (500 * NS_PER_MS)
+#define RATE_MIN_NS (2 * NS_PER_SEC)
 
 static struct {
 	bool shown;       /* a line without end stands on the terminal */
@@ -162,6 +166,36 @@ void cli_progress_end(struct cli *cli)
 	if (progress.shown)
 		(void)fputs("\r\033[K", stderr);
 	progress.shown = false;
+}
+
+/* By bytes or by files, whichever is further behind: small files cost time, not bytes. */
+static int64_t time_left(int64_t spent_ns, double by_files, double by_bytes)
+{
+	double done = by_files > 0 && by_files < by_bytes ? by_files : by_bytes;
+
+	return done > 0 && done < 1 ? (int64_t)((double)spent_ns * (1 - done) / done) : 0;
+}
+
+void cli_progress_bytes(struct cli *cli, const char *what, int64_t start_ns, uint64_t files,
+			uint64_t of_files, uint64_t bytes, uint64_t of_bytes)
+{
+	int64_t spent_ns = monotonic_ns() - start_ns;
+	char done[32], all[32], rate[32], eta[32], end[80] = "";
+
+	if (spent_ns < SHOW_AFTER_NS)
+		return;
+	if (spent_ns > RATE_MIN_NS && bytes) {
+		int64_t left_ns = time_left(spent_ns, (double)files / (double)(of_files + 1),
+					    (double)bytes / (double)(of_bytes + 1));
+
+		(void)snprintf(end, sizeof(end), ", %s/s, %s left",
+			       format_bytes((uint64_t)((double)bytes * 1e9 / (double)spent_ns),
+					    rate, sizeof(rate)),
+			       format_duration(left_ns, eta, sizeof(eta)));
+	}
+	cli_progress(cli, "%" PRIu64 " of %" PRIu64 " files %s, %s of %s%s", files, of_files, what,
+		     format_bytes(bytes, done, sizeof(done)),
+		     format_bytes(of_bytes, all, sizeof(all)), end);
 }
 
 bool cli_duration(struct cli *cli, enum option_id id, int64_t fallback, int64_t *ret_ns)

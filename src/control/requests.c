@@ -43,6 +43,8 @@ static const struct {
 	{ "offloads", NEEDS_CATALOG, request_offloads },
 	{ "known", NEEDS_VOLUME | NEEDS_CATALOG, request_known },
 	{ "report", NEEDS_CATALOG, request_report },
+	{ "recheck", NEEDS_VOLUME | NEEDS_CATALOG, request_recheck },
+	{ "safe-said", NEEDS_VOLUME | NEEDS_CATALOG, request_safe_said },
 	{ "log", NEEDS_CATALOG, request_log },
 	{ "log-verify", NEEDS_CATALOG, request_log_verify },
 	{ "residency", NEEDS_VOLUME | NEEDS_CATALOG, request_residency },

@@ -13,6 +13,8 @@
  *   status       path                         see request_status.c
  *   pending      path, goal, estimate         files and bytes not there yet; for `wait`
  *   ls           path, recursive, pending     {"file":{...}} a file
+ *   recheck      id, generation, size, digest store, copies, see request_recheck.c
+ *   safe-said    path, verdict, detail        into the log: what `mediafs safe` said to whom
  *   log          path, count, after           {"event":{...}} an event; next
  *   log-verify                                seq of the first broken row
  *   residency    path, verb                   {"progress":{path, bytes, error}} a file
@@ -100,6 +102,8 @@ int request_conflicts(struct request *request);
 int request_offloads(struct request *request);
 int request_report(struct request *request);
 int request_known(struct request *request);
+int request_recheck(struct request *request);
+int request_safe_said(struct request *request);
 int request_log(struct request *request);
 int request_log_verify(struct request *request);
 int request_residency(struct request *request);

@@ -14,6 +14,7 @@
  *              required_copies = 1   hydrate_timeout = 60s   read_ahead = 16M
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
+ *   [safe]     copies = 2   offsite = 1   distinct_devices = yes
  *   [sync]     poll = 2s   flush = 1s
  *   [manifest] kind = asc|legacy|both|none   hash = xxh128 (list)   seal = yes
  *              settle = 1min
@@ -43,6 +44,9 @@ enum setting {
 	SETTING_REQUIRED_COPIES, /* before eviction */
 	SETTING_HYDRATE_TIMEOUT, /* ns a reader waits */
 	SETTING_READ_AHEAD,      /* bytes */
+	SETTING_SAFE_COPIES,     /* of a card's files, before it may be formatted */
+	SETTING_SAFE_OFFSITE,    /* of them in tiers that are another place */
+	SETTING_SAFE_DISTINCT,   /* 0, 1: the copies count once a disk */
 	SETTING_SYNC_POLL,       /* ns */
 	SETTING_SYNC_FLUSH,      /* ns */
 	SETTING_MANIFEST_KIND,   /* enum manifest_kind */

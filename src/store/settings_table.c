@@ -56,6 +56,13 @@ const struct setting_row setting_rows[] = {
 	  "a reader of absent blocks waits this long, then gets an error" },
 	{ SETTING_READ_AHEAD, TYPE_BYTES, "transfer.read_ahead", "16M", 0, 1ll << 30,
 	  "a size up to 1G", "fetched ahead of a reader" },
+	{ SETTING_SAFE_COPIES, TYPE_COUNT, "safe.copies", "2", 1, 16, "a number from 1 to 16",
+	  "good copies that a card's files must have before it may be formatted; a whole file in "
+	  "the store counts as one" },
+	{ SETTING_SAFE_OFFSITE, TYPE_COUNT, "safe.offsite", "1", 0, 16, "a number from 0 to 16",
+	  "so many of them in tiers that are another place (tier.NAME.offsite)" },
+	{ SETTING_SAFE_DISTINCT, TYPE_SWITCH, "safe.distinct_devices", "yes", 0, 1, "yes or no",
+	  "copies on one disk count as one" },
 	{ SETTING_SYNC_POLL, TYPE_DURATION, "sync.poll", "2s", 100 * NS_PER_MS, HOURS,
 	  "a duration from 100ms to 1h", "other sites are looked at once in this time" },
 	{ SETTING_SYNC_FLUSH, TYPE_DURATION, "sync.flush", "1s", 10 * NS_PER_MS, HOURS,

@@ -219,9 +219,9 @@ static int pace_check(void *arg, uint64_t bytes)
 	return lane_pace(arg, bytes);
 }
 
-/* 1 good now, 0 not (known or not reached), -ECANCELED. */
+/* *ret_result as for transfer_recheck_fn; 0, or why nothing more can be asked. */
 static int recheck_copy(struct transfer *transfer, const struct content_row *content,
-			struct copy_row *copy)
+			struct copy_row *copy, int *ret_result)
 {
 	struct lane *lane = lane_of(transfer, copy->tier);
 	const struct tier_source pace = { .pace = pace_check, .arg = lane };
@@ -229,6 +229,7 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 	struct tier *tier;
 	int r;
 
+	*ret_result = lane ? -EINVAL : -ENODEV;
 	if (!lane || !tier_key_ok(copy->key))
 		return 0;
 	tier = lane->tier.tier;
@@ -237,12 +238,12 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 		note_archived(lane, content, copy, r != 0);
 	else if (r != -EBADMSG)
 		r = lane_judge(lane, r);
+	*ret_result = r > 0 ? 0 : r; /* what is archived is there */
 	switch (r) {
 	case 0:
 	case 1:
-		r = catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(),
-				      false);
-		return r < 0 ? r : 1;
+		return catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(),
+					 false);
 	case -EBADMSG:
 	case -ENOENT:
 		lane_copy_is_bad(lane, content, copy, r, UINT64_MAX);
@@ -258,22 +259,40 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 	}
 }
 
-int transfer_recheck(struct transfer *transfer, const struct content_row *content)
+int transfer_recheck_each(struct transfer *transfer, const struct content_row *content,
+			  transfer_recheck_fn fn, void *arg)
 {
 	cleanup_with(copies_fini) struct copies copies = { 0 };
-	int good = 0;
 	int r;
 
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < copies.count; i++) {
-		r = recheck_copy(transfer, content, &copies.rows[i]);
-		if (r < 0)
-			return r;
-		good += r;
+	for (size_t i = 0; r == 0 && i < copies.count; i++) {
+		struct copy_row *copy = &copies.rows[i];
+		const struct lane *lane = lane_of(transfer, copy->tier);
+		int result;
+
+		r = recheck_copy(transfer, content, copy, &result);
+		if (r == 0)
+			r = fn(arg, lane ? lane->tier.tier : NULL, result);
 	}
-	return good;
+	return r;
+}
+
+static int count_good(void *arg, struct tier *tier, int result)
+{
+	int *good = arg;
+
+	(void)tier;
+	*good += result == 0;
+	return 0;
+}
+
+int transfer_recheck(struct transfer *transfer, const struct content_row *content)
+{
+	int good = 0;
+	int r = transfer_recheck_each(transfer, content, count_good, &good);
+
+	return r < 0 ? r : good;
 }
 
 /* Restoring ------------------------------------------------------------------------------ */

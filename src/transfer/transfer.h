@@ -87,6 +87,14 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 int transfer_recheck(struct transfer *transfer, const struct content_row *content);
 
 /*
+ * The same, told one by one. @result: 0 it is good; -ENOENT, -EBADMSG; -EHOSTDOWN and others: it
+ * cannot be told; -ENODEV with @tier NULL: mediafs.conf has that tier no more. Not 0 ends it.
+ */
+typedef int (*transfer_recheck_fn)(void *arg, struct tier *tier, int result);
+int transfer_recheck_each(struct transfer *transfer, const struct content_row *content,
+			  transfer_recheck_fn fn, void *arg);
+
+/*
  * See to it that a copy of @content can be read. 0: one can; -EINPROGRESS: it was asked for, now or
  * before; without @how nobody is asked: -ENOMEDIUM. -ENOENT no good copy, -EHOSTDOWN, and what
  * tier_backend.restore gives.

@@ -2,6 +2,7 @@
 #include "volume/manage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -13,6 +14,7 @@
 #include "volume/internal.h"
 #include "volume/keeper.h"
 #include "volume/syncer.h"
+#include "volume/tree.h"
 #include "volume/verifier.h"
 
 /* A rate needs two looks at least this far apart; looks further apart say nothing of now. */
@@ -46,6 +48,26 @@ bool volume_tier_is_offsite(struct volume *volume, const struct tier *tier)
 			return said->offsite;
 	}
 	return !tier->backend->device;
+}
+
+int volume_recheck_copies(struct volume *volume, const struct content_row *content,
+			  transfer_recheck_fn fn, void *arg)
+{
+	return transfer_recheck_each(volume->transfer, content, fn, arg);
+}
+
+int volume_check_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64_t bytes),
+		      void *arg)
+{
+	cleanup_free char *path = volume_path_of(volume, id);
+	struct stat st;
+
+	if (!path)
+		return -ENOMEM;
+	/* A file is found by its handle also where somebody moved it out of the tree. */
+	if (fstatat(volume->store->tree_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	return st.st_ino == id ? scrub_file(volume, id, pace, arg) : -ENOENT;
 }
 
 int volume_barrier(struct volume *volume)

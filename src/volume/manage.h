@@ -79,6 +79,18 @@ int volume_restore(struct volume *volume, const char *path, const struct tier_re
 int volume_seal(struct volume *volume, const char *path, const char *actor, char **ret_path);
 int volume_unseal(struct volume *volume, const char *path, const char *actor);
 
+/* Each copy of @content, asked for now: transfer_recheck_each(). */
+int volume_recheck_copies(struct volume *volume, const struct content_row *content,
+			  transfer_recheck_fn fn, void *arg);
+
+/*
+ * Is the file @id in the tree under its name, and is what is here of it on the medium as it was
+ * verified: scrub_file(). 0 also when there is nothing to check (it is not verified). -ENOENT.
+ * @pace is called before each block, not 0 ends it (-ECANCELED).
+ */
+int volume_check_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64_t bytes),
+		      void *arg);
+
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 

@@ -2,6 +2,8 @@
 #pragma once
 
 /* What the daemon can do that the test of the socket is not about. */
+#include <errno.h>
+
 #include "volume/import.h"
 #include "volume/manage.h"
 
@@ -20,4 +22,18 @@ int volume_restore(struct volume *volume, const char *path, const struct tier_re
 	(void)volume, (void)path, (void)how, (void)progress, (void)arg;
 	*ret_counts = (struct restore_counts){ .files = 1, .coming_files = 1 };
 	return 0;
+}
+
+int volume_recheck_copies(struct volume *volume, const struct content_row *content,
+			  transfer_recheck_fn fn, void *arg)
+{
+	(void)volume, (void)content, (void)fn, (void)arg;
+	return -ENOSYS;
+}
+
+int volume_check_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64_t bytes),
+		      void *arg)
+{
+	(void)volume, (void)id, (void)pace, (void)arg;
+	return -ENOSYS;
 }
