@@ -80,6 +80,7 @@ COPIERS = {
 @pytest.mark.parametrize("copier", COPIERS)
 def test_cards_arrive_whole_and_are_seen_at_editorial(pair, tmp_path, masters, copier):
     cart, editorial = pair
+    cart.set("manifest.settle", "1h")  # no lists of ours among them, however long it takes
     cards = make_cards(tmp_path / "cards", masters)
     COPIERS[copier](cards, cart.mnt)
     cart.wait(state="stored", timeout=180)
