@@ -45,6 +45,9 @@ int cli_list_offloads(struct cli *cli, enum offload_listing how);
 /* cli/cmd_import_bucket.c: the body of `import --bucket`; the exit code. */
 int cli_import_bucket(struct cli *cli);
 
+/* cli/cmd_import_archive.c: the body of `import ARCHIVE FOLDER`; the exit code. */
+int cli_import_archive(struct cli *cli);
+
 /* cli/cmd_restore.c: the body of `fetch --restore`; the exit code. */
 int cli_restore(struct cli *cli);
 

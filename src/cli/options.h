@@ -40,6 +40,9 @@ enum option_id {
 	OPT_LINES,
 	OPT_LOCATION,
 	OPT_LONG,
+	OPT_MAX_FILES,
+	OPT_MAX_RATIO,
+	OPT_MAX_SIZE,
 	OPT_METERED,
 	OPT_MOUNT, /* -o: collected, joined by ',' */
 	OPT_NAME,
@@ -53,6 +56,7 @@ enum option_id {
 	OPT_RESTORE,
 	OPT_ROOT,
 	OPT_SITE,
+	OPT_SKIP_EXISTING,
 	OPT_SLOPPY,
 	OPT_SPEED, /* --restore-tier */
 	OPT_TIER,

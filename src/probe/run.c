@@ -9,9 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "probe/sandbox.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/sandbox.h"
+
+#define CPU_SECONDS 5u
+#define MEMORY_BYTES ((uint64_t)1 << 30) /* the libraries take a third */
 
 /* How the process ended when it did not crash. */
 enum { EXIT_ANSWERED = 0, EXIT_NO_SANDBOX = 70, EXIT_FAILED = 71 };
@@ -41,7 +44,7 @@ static _Noreturn void answer(struct source *source, run_look_fn look, int fd)
 	int r;
 
 	/* Before a byte of the file is looked at. */
-	if (sandbox_enter(source->fd, fd) < 0)
+	if (sandbox_enter(source->fd, fd, CPU_SECONDS, MEMORY_BYTES) < 0)
 		_exit(EXIT_NO_SANDBOX);
 	r = fields ? look(source, fields) : -ENOMEM;
 	if (r < 0)

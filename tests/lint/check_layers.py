@@ -36,7 +36,8 @@ HOME = {
     r"archive.*\.h": "manifest",
     r"lib(av|sw).*": "probe",
     r"sndfile\.h": "probe",
-    r"seccomp\.h": "probe",
+    r"utf8proc\.h": "manifest",
+    r"seccomp\.h": "util",
 }
 ALWAYS = {"mediafs"}  # include/mediafs: the contract with the outside
 

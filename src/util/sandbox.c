@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "probe/sandbox.h"
+#include "util/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -20,7 +21,7 @@
 #define LIMITS_MEMORY 1
 #endif
 
-static int set_limits(void)
+static int set_limits(unsigned cpu_seconds, uint64_t memory_bytes)
 {
 	const struct {
 		__rlimit_resource_t resource;
@@ -29,8 +30,8 @@ static int set_limits(void)
 		{ RLIMIT_CORE, 0 },
 		{ RLIMIT_FSIZE, 0 },
 		{ RLIMIT_NOFILE, 0 }, /* what is open stays */
-		{ RLIMIT_CPU, SANDBOX_CPU_SECONDS },
-		{ RLIMIT_AS, LIMITS_MEMORY ? SANDBOX_MEMORY_BYTES : RLIM_INFINITY },
+		{ RLIMIT_CPU, cpu_seconds == SANDBOX_ANY_TIME ? RLIM_INFINITY : cpu_seconds },
+		{ RLIMIT_AS, LIMITS_MEMORY ? memory_bytes : RLIM_INFINITY },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
@@ -74,13 +75,17 @@ static int allow_calls(scmp_filter_ctx filter)
 		SCMP_SYS(sched_yield),  SCMP_SYS(rt_sigprocmask),
 		SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
 		SCMP_SYS(sigaltstack),  SCMP_SYS(exit),
-		SCMP_SYS(exit_group),
+		SCMP_SYS(exit_group),   SCMP_SYS(fstat),
 	};
 	static const int mapping[] = { SCMP_SYS(mmap), SCMP_SYS(mprotect) };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(calls); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	/* What glibc makes of fstat(). */
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
 	/* Memory, but none that can be run. */
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(mapping); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, mapping[i], 1,
@@ -88,13 +93,13 @@ static int allow_calls(scmp_filter_ctx filter)
 	return r;
 }
 
-int sandbox_enter(int read_fd, int write_fd)
+int sandbox_enter(int read_fd, int write_fd, unsigned cpu_seconds, uint64_t memory_bytes)
 {
 	scmp_filter_ctx filter;
 	int r = close_others(read_fd, write_fd);
 
 	if (r == 0)
-		r = set_limits();
+		r = set_limits(cpu_seconds, memory_bytes);
 	if (r < 0)
 		return r;
 	if (prctl(PR_SET_DUMPABLE, 0) < 0)
