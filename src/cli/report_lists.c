@@ -13,8 +13,9 @@
 /* Avid's programs take no more audio tracks. */
 #define ALE_TRACKS_MAX 24
 
-/* The first media file, split: both into one buffer that the caller frees. */
-static char *first_file(const json_t *clip, const char **ret_folder, const char **ret_name)
+/* The first media file, split: both lie in *ret_path, which the caller frees. */
+static void first_file(const json_t *clip, char **ret_path, const char **ret_folder,
+		       const char **ret_name)
 {
 	char *path = report_text(json_array_get(json_object_get(clip, "media"), 0));
 	char *slash = path ? strrchr(path, '/') : NULL;
@@ -23,7 +24,7 @@ static char *first_file(const json_t *clip, const char **ret_folder, const char 
 	*ret_name = slash ? slash + 1 : path ? path : "";
 	if (slash)
 		*slash = '\0';
-	return path;
+	*ret_path = path;
 }
 
 static const char *meta_text(const json_t *clip, const char *key)
@@ -110,10 +111,11 @@ static void csv_clip(FILE *out, const json_t *card, const json_t *clip)
 {
 	const json_t *meta = json_object_get(clip, "meta");
 	cleanup_free char *reel = reel_of(card, clip);
+	cleanup_free char *path = NULL;
 	const char *folder, *name;
-	cleanup_free char *file = first_file(clip, &folder, &name);
 	char day[32];
 
+	first_file(clip, &path, &folder, &name);
 	report_put_csv(out, name);
 	csv_text(out, folder);
 	csv_path(out, json_object_get(clip, "name"));
@@ -280,11 +282,12 @@ static void ale_clip(FILE *out, const json_t *card, const json_t *clip)
 	const json_t *meta = json_object_get(clip, "meta");
 	cleanup_free char *clip_name = report_text(json_object_get(clip, "name"));
 	cleanup_free char *reel = reel_of(card, clip);
+	cleanup_free char *path = NULL;
 	const char *folder, *name;
-	cleanup_free char *file = first_file(clip, &folder, &name);
 	bool sound = !json_int_or(meta, "width", 0);
 	char day[32];
 
+	first_file(clip, &path, &folder, &name);
 	report_put_ale(out, clip_name ? clip_name : "");
 	(void)fputc('\t', out);
 	ale_tracks(out, meta);

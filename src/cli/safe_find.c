@@ -179,12 +179,11 @@ static int take_listed(void *arg, const json_t *line)
 
 void safe_list_folder(struct safe *safe)
 {
-	cleanup_json json_t *final = ask(safe, safe->client,
-					 json_pack("{s:s,s:o,s:b}", "request", "ls", "path",
-						   json_path(safe->folder), "recursive", 1),
-					 take_listed, safe);
 	const char *slash = strrchr(safe->folder, '/');
-
+	json_decref(ask(safe, safe->client,
+			json_pack("{s:s,s:o,s:b}", "request", "ls", "path", json_path(safe->folder),
+				  "recursive", 1),
+			take_listed, safe));
 	free(safe->name);
 	safe->name = strdup(slash ? slash + 1 : safe->folder);
 }

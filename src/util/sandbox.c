@@ -85,7 +85,7 @@ static int allow_calls(scmp_filter_ctx filter)
 	/* What glibc makes of fstat(). */
 	if (r == 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+				     SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH, 0));
 	/* Memory, but none that can be run. */
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(mapping); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, mapping[i], 1,
