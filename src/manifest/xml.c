@@ -110,6 +110,9 @@ static void XMLCALL on_end(void *arg, const XML_Char *name)
 	struct reader *reader = arg;
 
 	(void)name;
+	/* expat still tells the end of an empty element whose start has stopped it. */
+	if (reader->result != 0)
+		return;
 	reader->text[reader->text_length] = '\0';
 	call(reader, NULL, reader->text);
 	reader->path_length = reader->starts[--reader->depth];

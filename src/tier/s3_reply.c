@@ -218,7 +218,7 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 	} else if (header_is(line, length, "last-modified", value, sizeof(value))) {
 		time_t date = curl_getdate(value, NULL);
 
-		reply->modified_ns = date > 0 ? (int64_t)date * NS_PER_SEC : 0;
+		reply->modified_ns = date > 0 && date <= SECONDS_MAX ? date * NS_PER_SEC : 0;
 	} else if (take_metadata(reply, line, length)) {
 		return length;
 	} else if (header_is(line, length, "retry-after", value, sizeof(value))) {

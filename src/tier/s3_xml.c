@@ -75,12 +75,13 @@ static void XMLCALL on_end(void *arg, const XML_Char *name)
 	int r;
 
 	(void)name;
+	/* expat still tells the end of an empty element whose start has stopped it. */
+	if (reader->result != 0)
+		return;
 	reader->text[reader->text_length] = 0;
-	if (reader->result == 0) {
-		r = reader->fn(reader->arg, reader->path, reader->text);
-		if (r != 0)
-			stop(reader, r);
-	}
+	r = reader->fn(reader->arg, reader->path, reader->text);
+	if (r != 0)
+		stop(reader, r);
 	reader->path_length = reader->starts[--reader->depth];
 	reader->path[reader->path_length] = 0;
 	reader->text_length = 0;

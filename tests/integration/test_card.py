@@ -260,6 +260,7 @@ def test_without_any_rules(tmp_path):
     assert done.returncode == 7 and "cards.d" in done.stderr
 
 
+@pytest.mark.slow
 def test_100_000_frames_are_looked_at_at_once(tmp_path):
     top = tmp_path / "CARD"
     shot = top / "ARI/A003R2EC/A003C002_261128_R2EC"

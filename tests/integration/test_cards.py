@@ -77,7 +77,9 @@ COPIERS = {
 }
 
 
-@pytest.mark.parametrize("copier", COPIERS)
+@pytest.mark.parametrize("copier", [
+    "cp", "gio", pytest.param("rsync", marks=pytest.mark.slow),
+    pytest.param("tar", marks=pytest.mark.slow)])
 def test_cards_arrive_whole_and_are_seen_at_editorial(pair, tmp_path, masters, copier):
     cart, editorial = pair
     cart.set("manifest.settle", "1h")  # no lists of ours among them, however long it takes

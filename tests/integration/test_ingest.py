@@ -269,6 +269,7 @@ def test_replaced_while_it_is_verified(plain):
     no_damage(plain)
 
 
+@pytest.mark.slow
 def test_big_sparse_file(plain):
     path = plain.mnt / "big.img"
     with open(path, "wb", buffering=0) as out:

@@ -4,8 +4,11 @@ import pathlib
 import re
 import shutil
 
+import pytest
+
 from lib import BUILD, PATIENCE, is_mounted, run
 
+pytestmark = pytest.mark.slow
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
 # Run by the one who runs this test, or by the other legs.

@@ -283,9 +283,11 @@ def test_kill_while_blocks_go_and_come(cart):
     cart.wait()
     times = {name: os.stat(cart.mnt / name).st_mtime_ns for name in clips}
 
+    killed = threading.Event()
+
     def work(verb):
         try:
-            for _ in range(100):
+            while not killed.is_set():
                 for name in clips:
                     if verb == "read":
                         assert (cart.mnt / name).read_bytes() == clips[name]
@@ -296,10 +298,12 @@ def test_kill_while_blocks_go_and_come(cart):
             return  # the daemon is gone
 
     for number in range(rounds):
+        killed.clear()
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             jobs = [pool.submit(work, verb) for verb in ("evict", "fetch", "read")]
             threading.Event().wait(dice.uniform(0.02, 1))
             cart.kill()
+            killed.set()
             for job in jobs:
                 job.result()
         if number % 2:  # with and without help: the daemon mends it alone too

@@ -87,6 +87,7 @@ def pull(there, cart, seconds):
     there.ends.up()
 
 
+@pytest.mark.slow
 def test_a_network_that_changes_ends_the_pause(bucket, sites):
     with away(bucket, cable()) as there:
         cart = there.site(sites)

@@ -36,6 +36,7 @@ def add_user(bucket, servers_base):
     return name, bucket.client_of(access, secret)
 
 
+@pytest.mark.slow
 def test_all_but_deleting_works_with_the_policy(bucket, gate, sites, servers_base):
     name, client = add_user(bucket, servers_base)
     set_policy(bucket, name)

@@ -341,6 +341,7 @@ def test_a_limit_holds_and_is_lifted_at_once(sites, tier):
     assert time.monotonic() - begin < 100, "the limit still held (it would take 200 s)"
 
 
+@pytest.mark.slow
 def test_a_timetable_rules_and_the_hour_that_changes_it_bites(sites, tier):
     """The hour is what the clock on the wall shows, in a zone made so that it is near a change."""
     now = time.gmtime()

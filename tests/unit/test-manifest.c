@@ -140,6 +140,9 @@ TEST(depth_and_text_have_limits)
 	(void)strcpy(text + used + 100000, "</file><null/></hash></hashlist>");
 	check_int(read_list(text, &list), -EPROTO);
 	list_fini(&list);
+	(void)sprintf(text, "<a%0*d/>", XML_PATH_MAX, 0);
+	check_int(read_list(text, &list), -EPROTO);
+	list_fini(&list);
 }
 
 TEST(both_spellings_of_one_value_are_read)

@@ -162,6 +162,10 @@ TEST(hostile_xml_is_refused)
 	(void)strcpy(long_text + 3 + S3_XML_TEXT_MAX, "</a>");
 	check_int(read_xml(long_text, out), -EPROTO);
 	check_int(s3_xml_read("<a/>\0<b/>", 9, note_element, out), -EPROTO);
+	/* An empty element whose name is too long: its end is told all the same. */
+	(void)sprintf(long_text, "<%0*d/>", S3_XML_PATH_MAX, 0);
+	long_text[1] = 'x';
+	check_int(read_xml(long_text, out), -EPROTO);
 }
 
 TEST(escaped_text_comes_back)
@@ -395,6 +399,9 @@ TEST(metadata_of_others_are_told_from_ours)
 	check_int(reply->mtime_ns, 1700000000250000000);
 	check_int(reply->mode, S_IFREG | 0644);
 	check_int(reply->modified_ns, 1356048000000000000);
+	(void)snprintf(line, sizeof(line), "Last-Modified: Fri, 01 Jun 2558 00:00:00 GMT\r\n");
+	(void)s3_on_header(line, 1, strlen(line), &exchange);
+	check_int(reply->modified_ns, 0); /* it is not within 64 bits */
 	(void)snprintf(line, sizeof(line), "x-amz-meta-mode: 100600\r\n");
 	reply->mode = 0;
 	(void)s3_on_header(line, 1, strlen(line), &exchange);
