@@ -42,10 +42,10 @@ extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_ls,
 enum offload_listing { OFFLOADS_ALONE, OFFLOADS_WITH_CLIPS };
 int cli_list_offloads(struct cli *cli, enum offload_listing how);
 
-/* cli/cmd_import_bucket.c: the body of `import --bucket`; the exit code. */
+/* cli/import_bucket.c: the body of `import --bucket`; the exit code. */
 int cli_import_bucket(struct cli *cli);
 
-/* cli/cmd_import_archive.c: the body of `import ARCHIVE FOLDER`; the exit code. */
+/* cli/import_archive.c: the body of `import ARCHIVE FOLDER`; the exit code. */
 int cli_import_archive(struct cli *cli);
 
 /* cli/cmd_restore.c: the body of `fetch --restore`; the exit code. */
