@@ -158,7 +158,7 @@ static void print_card(const struct report *report, const json_t *card)
 
 	(void)printf("%s%s%s  %s  %s  %" PRId64 " clips  %s\n",
 		     paint(against ? PAINT_BAD : PAINT_BUSY),
-		     against ? "NOT SAFE" : "CARD NOT CHECKED", paint(PAINT_NONE),
+		     against ? "NOT COMPLETE" : "CARD NOT CHECKED", paint(PAINT_NONE),
 		     reel_shown ? reel_shown : "?", report_day(card, day),
 		     json_int_or(card, "clip_count", 0), shown ? shown : "?");
 	for (size_t i = 0; i < reasons.count; i++) {

@@ -49,7 +49,8 @@ static const char *plural(uint64_t count)
 	return count == 1 ? "" : "s";
 }
 
-static void print_verdict(const json_t *status)
+/* Never says that a card may be formatted: that takes the card and the policy (mediafs safe). */
+static void print_headline(const json_t *status)
 {
 	struct count damaged = in_states(status, DAMAGED);
 	struct count open = in_states(status, ARRIVING | TO_VERIFY);
@@ -69,9 +70,9 @@ static void print_verdict(const json_t *status)
 			       plural(damaged.files));
 	} else if (open.files > 0) {
 		colour = PAINT_BUSY;
-		(void)snprintf(text, sizeof(text),
-			       "NOT SAFE YET: %" PRIu64 " file%s (%s) not verified", open.files,
-			       plural(open.files), format_bytes(open.bytes, size, sizeof(size)));
+		(void)snprintf(text, sizeof(text), "NOT VERIFIED YET: %" PRIu64 " file%s (%s)",
+			       open.files, plural(open.files),
+			       format_bytes(open.bytes, size, sizeof(size)));
 	} else if (here.files > 0) {
 		colour = PAINT_BUSY;
 		(void)snprintf(text, sizeof(text),
@@ -80,8 +81,8 @@ static void print_verdict(const json_t *status)
 			       plural(here.files), format_bytes(here.bytes, size, sizeof(size)));
 	} else if (stored.files > 0) {
 		(void)snprintf(text, sizeof(text),
-			       "SAFE: %" PRIu64 " file%s (%s) verified and stored", stored.files,
-			       plural(stored.files),
+			       "STORED: %" PRIu64 " file%s (%s), each verified and in a tier",
+			       stored.files, plural(stored.files),
 			       format_bytes(stored.bytes, size, sizeof(size)));
 	} else {
 		(void)snprintf(text, sizeof(text), "no files");
@@ -274,7 +275,7 @@ static void print_screen(const struct target *target, const json_t *status, cons
 	if (*target->path)
 		(void)printf("\n%s", target->path);
 	(void)printf("\n%s", note);
-	print_verdict(status);
+	print_headline(status);
 	print_table(status);
 	(void)putchar('\n');
 	print_list(status, "damaged", "damaged");
@@ -429,8 +430,9 @@ static const struct option_spec options[] = {
 const struct command cmd_status = {
 	.name = "status",
 	.args = "[PATH]",
-	.help = "what is safe, what is not, what is moving, when it will be done",
+	.help = "what is stored, what is not, what is moving, when it will be done",
 	.text = "Works without a mount too, from the catalog, and says so.\n"
+		"Whether a card may be formatted only mediafs safe says.\n"
 		"Exit code 5 when a file is damaged.\n",
 	.min_args = 0,
 	.max_args = 1,

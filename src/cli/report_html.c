@@ -212,7 +212,7 @@ static void put_verdict(const struct report *report, FILE *out, const json_t *ca
 	bool against = report_reasons(report, card, &reasons);
 
 	if (against)
-		(void)fputs("<p class=\"verdict bad\">NOT SAFE to format</p>\n", out);
+		(void)fputs("<p class=\"verdict bad\">NOT COMPLETE</p>\n", out);
 	else
 		(void)fputs("<p class=\"verdict busy\">CARD NOT CHECKED</p>\n", out);
 	(void)fputs("<ul>", out);

@@ -212,7 +212,7 @@ def test_html_is_one_harmless_page(day):
         assert visible in cells, visible
     assert "Missing reels: A003" in cells
     assert "14:22:10:05" in cells and "01:00:00;02" in cells and "ProRes 422 HQ" in cells
-    assert cells.count("CARD NOT CHECKED") == 6 and "NOT SAFE to format" not in cells
+    assert cells.count("CARD NOT CHECKED") == 6 and "NOT COMPLETE" not in cells
     assert "2026-11-28" in cells
     assert sum(cell.startswith("S1\t<b>") or cell.startswith("S1 <b>") for cell in cells) == 1
 
@@ -234,7 +234,7 @@ def test_what_is_wrong_with_a_card_is_said(day):
         assert [clip["segments"] for clip in done["cards"][0]["clips"]] == [2]
         assert done["cards"][0]["copies"][0]["files"] == 1
         text = site.cmd("report", site.mnt / "day2").stdout
-        assert "NOT SAFE" in text and "has 1 of 2 files" in text
+        assert "NOT COMPLETE" in text and "SAFE" not in text and "has 1 of 2 files" in text
     finally:
         site.cmd("resume")
     site.wait("day2", "stored")

@@ -162,6 +162,9 @@ def test_the_twelve_ways(cart, tmp_path):
                                ("safe.distinct_devices", "yes", "no")):
         cart.set(key, value)
         assert safe(card)[:2] == (1, {"policy": set(FILES)}), key
+        # All is stored, and that is no permission to format.
+        text = cart.cmd("status").stdout
+        assert "\nSTORED: " in text and "safe" not in text.lower(), text
         cart.set(key, before)
     assert is_safe(card)
     # a damaged local file
