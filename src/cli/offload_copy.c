@@ -33,6 +33,10 @@
  */
 #define MISSES_MAX 3
 
+/* Between two looks, and how long a file that somebody is still writing to is waited for. */
+#define LOOK_NS (20 * NS_PER_MS)
+#define WRITER_NS (30 * NS_PER_SEC)
+
 /* One file on its way. */
 struct copying {
 	struct offload_card *card;
@@ -106,6 +110,36 @@ int offload_ask(const struct offload_card *card, const char *path, struct digest
 		return r < 0 ? r : 1;
 	}
 	return 0;
+}
+
+static bool is_written_to(const struct offload_card *card, const char *path)
+{
+	char text[64];
+
+	return get_text(card, path, OURS "state", text, sizeof(text)) == 0 &&
+	       strcmp(text, file_state_name(FILE_RECEIVING)) == 0;
+}
+
+/*
+ * As offload_ask() of @path, when what somebody has just copied there is read back. 0: it is
+ * written to and goes on to be. -ECANCELED: all is to stop.
+ */
+static int await_verified(const struct offload_card *card, const char *path,
+			  struct digest *ret_digest)
+{
+	int64_t start_ns = monotonic_ns();
+
+	for (;;) {
+		int r = offload_ask(card, path, ret_digest);
+
+		if (r != 0)
+			return r;
+		if (atomic_load(&card->offload->stopped))
+			return -ECANCELED;
+		if (monotonic_ns() - start_ns > WRITER_NS && is_written_to(card, path))
+			return 0;
+		cli_pause(LOOK_NS);
+	}
 }
 
 /* Attributes ------------------------------------------------------------------------------ */
@@ -358,40 +392,43 @@ static int adopt_part(struct copying *copying, struct item *item, const char *pa
 	return unlinkat(card->to_fd, part, 0) < 0 ? -errno : 0;
 }
 
+/* Of what has the name and is not shorter: reading the card goes on while it is read back. */
+static int judge_whole(struct copying *copying, struct item *item, uint64_t size)
+{
+	struct offload_card *card = copying->card;
+	struct digest digest;
+	int r = size == item->entry->size ? read_item(copying, item) : 0;
+
+	if (r < 0)
+		return r;
+	item->doing = "look at what has its name";
+	r = await_verified(card, item->entry->path, &digest);
+	if (r == 1 && size == item->entry->size && digest_equal(&digest, &item->digest)) {
+		item->state = ITEM_THERE;
+	} else if (r == 1 && offload_history_goes_on(card, item->entry->path)) {
+		item->state = ITEM_THERE;
+		return size == item->entry->size ? 0 : read_item(copying, item);
+	}
+	return r < 0 && r != -EBADMSG ? r : 0;
+}
+
 /*
  * Something of @size bytes has the name: ITEM_THERE when it has the bytes of the card's file;
  * ITEM_WAITS when they are to be copied all the same; else ITEM_OTHER.
  */
 static int judge_there(struct copying *copying, struct item *item, uint64_t size)
 {
-	struct offload_card *card = copying->card;
-	struct digest digest;
-	int r = offload_ask(card, item->entry->path, &digest);
-
-	if (r < 0 && r != -EBADMSG) {
-		item->doing = "look at what has its name";
-		return r;
-	}
-	if (r == 1 && offload_history_goes_on(card, item->entry->path)) {
-		item->state = ITEM_THERE;
-		return read_item(copying, item);
-	}
-	item->replaces = card->offload->replace;
+	item->replaces = copying->card->offload->replace;
 	item->state = item->replaces ? ITEM_WAITS : ITEM_OTHER;
-	if (r == -EBADMSG || r == 0 || size > item->entry->size)
-		return 0;
-	if (size < item->entry->size && !item->replaces) {
+	if (size >= item->entry->size)
+		return judge_whole(copying, item, size);
+	if (!item->replaces) {
 		copying->prefix_bytes = size;
 		copying->prefix = digest_new();
 		item->state = ITEM_WAITS; /* decided when its beginning was read */
 		return copying->prefix ? 0 : -ENOMEM;
 	}
-	if (size < item->entry->size)
-		return 0;
-	r = read_item(copying, item);
-	if (r == 0 && digest_equal(&digest, &item->digest))
-		item->state = ITEM_THERE;
-	return r;
+	return 0;
 }
 
 /* Is what has the name the beginning of the card's file: a copy that somebody broke off? */
@@ -404,13 +441,13 @@ static int judge_prefix(const struct copying *copying, struct item *item, const 
 	if (!copying->prefix || item->replaces)
 		return 0;
 	digest_final(copying->prefix, &beginning);
-	r = offload_ask(card, item->entry->path, &digest);
+	r = await_verified(card, item->entry->path, &digest);
 	item->replaces = r == 1 && digest_equal(&digest, &beginning);
 	if (!item->replaces) {
 		item->state = ITEM_OTHER;
 		(void)unlinkat(card->to_fd, part, 0);
 	}
-	return 0;
+	return r == -ECANCELED ? r : 0;
 }
 
 /* 1: the bytes are verified elsewhere. The price is that others are read twice. */

@@ -87,8 +87,8 @@ void offload_tell_manifest(const struct offload_card *card, const char *path, co
 static const char *other_text(const struct offload *offload)
 {
 	return offload->replace ? "its name is a folder's there, or a link's"
-				: "other bytes have its name there, or not verified ones: left as "
-				  "they are (--replace puts the card's there)";
+				: "other bytes have its name there, or somebody still writes to "
+				  "it: left as it is (--replace puts the card's there)";
 }
 
 void offload_tell_item(struct offload *offload, const struct offload_card *card,

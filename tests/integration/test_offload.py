@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -143,6 +144,32 @@ def test_what_has_the_name(plain, cards):
         out.write(b"notes")
     plain.wait(state="verified")
     assert results(offload(card.point, plain.mnt / "day", code=5))[ALE] == "other"
+
+
+def test_what_was_copied_by_hand_a_moment_ago(plain, cards):
+    """Half of a card by Finder, then all of it by offload: what is not read back yet is waited for."""
+    card = cards().fill(clip=10 * BLOCK)
+    half = card.write("part.mov", pattern(3 * BLOCK, 60))
+    last = card.write("zz.mov", pattern(BLOCK, 61))
+    top = plain.mnt / REEL
+    (top / REEL).mkdir(parents=True)
+    with open(top / "zz.mov", "wb") as out:
+        out.write(last.read_bytes())
+        out.flush()
+        (top / "part.mov").write_bytes(half.read_bytes()[:BLOCK + 1])
+        run("cp", "-p", card.point / CLIP, top / CLIP)
+        with subprocess.Popen([MEDIAFS, "offload", card.point, plain.mnt, "--json"],
+                              stdout=subprocess.PIPE, text=True) as process:
+            lines = [json.loads(process.stdout.readline()) for _ in range(4)]
+            assert {line["path"]: line["result"] for line in lines} == {
+                CLIP: "there", SMALL: "copied", ALE: "copied", "part.mov": "copied"}
+            out.close()
+            assert json.loads(process.stdout.readline())["result"] == "there"
+            process.communicate()
+    assert process.returncode == 0
+    assert names_below(top) == names_below(card.point)
+    for name in names_below(top):
+        run("cmp", top / name, card.point / name)
 
 
 def test_names_are_refused_before_anything_is_written(plain, cards):
