@@ -57,6 +57,10 @@ class Gate:
             server = socket.create_connection(self.target)
             link = (client, server)
             with self.lock:
+                if not self.is_open:  # shut since this one was accepted
+                    client.close()
+                    server.close()
+                    return
                 self.links.add(link)
             state = {"lost": False}
             down = threading.Thread(target=self.copy_down, args=(link, state), daemon=True)
@@ -147,7 +151,8 @@ class Gate:
 
     def shut(self):
         """The server is gone."""
-        self.is_open = False
+        with self.lock:
+            self.is_open = False
         self.cut()
 
     def open(self):

@@ -87,7 +87,7 @@ def cart(sites, tmp_path):
     """A cart with one tier (called "nas"), which counts as another place, and a card in it."""
     nas = tmp_path / "nas"
     nas.mkdir()
-    site = sites("cart", settings={"tier.nas.url": f"file://{nas}", "tier.nas.offsite": "yes",
+    site = sites("cart", settings={"tier.nas.url": f"file://{nas}", "tier.nas.offsite": "yes", "tier.nas.uplink": "yes",
                                    "safe.distinct_devices": "no", "manifest.kind": "none"})
     site.nas = nas
     site.card = make_card(tmp_path / "card")
