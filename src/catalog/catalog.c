@@ -82,6 +82,8 @@ static int load(struct catalog *catalog, struct db *db)
 		return r;
 	/* No mark at all: just made. */
 	catalog->unclean = r > 0 && strcmp(clean, "yes") != 0;
+	/* Who opened it may fail before it is level. */
+	catalog->keep_unclean = catalog->unclean;
 	return load_publishing(catalog, db);
 }
 

@@ -48,7 +48,10 @@ void catalog_close(struct catalog *catalog);
 /* True when the last user of the database did not reach catalog_close(). */
 bool catalog_was_unclean(const struct catalog *catalog);
 
-/* @unclean: catalog_close() leaves it marked so, because it was not brought level with the tree. */
+/*
+ * @unclean: catalog_close() leaves it marked so, because it was not brought level with the tree.
+ * It does so by itself for a catalog that was unclean, until it is told otherwise.
+ */
 void catalog_keep_unclean(struct catalog *catalog, bool unclean);
 
 int catalog_barrier(struct catalog *catalog);

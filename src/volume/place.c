@@ -112,6 +112,18 @@ static int dress_and_tell(const struct spot *spot, const struct version_body *bo
 	return r < 0 ? r : tell_made(spot, fd);
 }
 
+/* What was just made is removed again when the catalog does not hear of it: it would be in the way
+ * of the next attempt, as something that a person has made. */
+static int finish_made(const struct spot *spot, const struct version_body *body)
+{
+	int r = dress_and_tell(spot, body);
+
+	if (r < 0)
+		(void)unlinkat(spot->change.fd, spot->name,
+			       body->kind == VERSION_DIR ? AT_REMOVEDIR : 0);
+	return r;
+}
+
 int place_folder(struct volume *volume, const char *path, const struct version_body *body)
 {
 	struct spot spot;
@@ -121,7 +133,7 @@ int place_folder(struct volume *volume, const char *path, const struct version_b
 	if (r < 0)
 		return r;
 	parent = spot.change.parent;
-	r = mkdirat(spot.change.fd, spot.name, 0700) < 0 ? -errno : dress_and_tell(&spot, body);
+	r = mkdirat(spot.change.fd, spot.name, 0700) < 0 ? -errno : finish_made(&spot, body);
 	spot_leave(&spot);
 	if (r == 0) {
 		seals_placed(volume->seals, parent);
@@ -140,7 +152,7 @@ int place_link(struct volume *volume, const char *path, const struct version_bod
 		return r;
 	parent = spot.change.parent;
 	r = symlinkat(body->target, spot.change.fd, spot.name) < 0 ? -errno
-								   : dress_and_tell(&spot, body);
+								   : finish_made(&spot, body);
 	spot_leave(&spot);
 	if (r == 0)
 		volume_notify_entry(volume, parent, spot.name);
@@ -190,17 +202,17 @@ int place_move(struct volume *volume, const char *from, const char *to)
 	new_parent = change->other;
 	to_fd = change->other_fd;
 	fd = openat(change->fd, spot.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 ||
-	    renameat2(change->fd, spot.name, to_fd, spot.other_name, RENAME_NOREPLACE) < 0 ||
-	    fstat(fd, &st) < 0)
+	/* All that can fail comes before: the catalog must hear of what was moved. */
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    renameat2(change->fd, spot.name, to_fd, spot.other_name, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r == 0) {
 		id = store_node_id(volume->store, &st);
 		nodes_renamed(volume->nodes, id, new_parent, spot.other_name);
 		r = catalog_move_name(volume->catalog, old_parent, spot.name, new_parent,
 				      spot.other_name, 0);
-		if (r == 0)
-			r = tree_queue_attributes(volume, &st);
+		if (r == 0) /* its ctime moved with it */
+			r = fstat(fd, &st) < 0 ? -errno : tree_queue_attributes(volume, &st);
 	}
 	spot_leave(&spot);
 	if (r == 0) {

@@ -10,6 +10,7 @@
  *   stop 1 PATTERN         who reads it is stopped, as by SIGSTOP
  *   spoil 0 PATTERN        what is written has its first bit turned
  *   access ERRNO PATTERN   access() of such a path fails
+ *   times ERRNO PATTERN    times cannot be set
  *   flip2 0 PATTERN        the same from the second time on that a file's first bytes are read
  *   nosync 1 PATTERN       fsync and fdatasync do nothing, and say that they did
  *   noreplace 22 PATTERN   renameat2() with flags fails so; PATTERN: glob of the new name
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -224,6 +226,15 @@ ssize_t readlinkat(int fd, const char *path, char *buffer, size_t size)
 	if (*path == '\0')
 		FAIL("link", fd);
 	return next(fd, path, buffer, size);
+}
+
+/* Only of what is open itself, as readlinkat(). */
+int utimensat(int fd, const char *path, const struct timespec times[2], int flags)
+{
+	NEXT(utimensat);
+	if (*path == '\0')
+		FAIL("times", fd);
+	return next(fd, path, times, flags);
 }
 
 int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsigned flags)

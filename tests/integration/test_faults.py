@@ -275,6 +275,23 @@ def read_at(site, name, offset, length):
         os.close(handle)
 
 
+@pytest.mark.parametrize("name", ["day1", "link"])
+def test_what_could_not_be_placed_is_placed_later(failing, sites, tier, name):
+    """Else a folder without its times is in the way of all that lies in it, for ever."""
+    other = sites("other", join=tier, options=["rw"]).mount()
+    failing.fault(f"times {errno.EIO} */tree/{name}")
+    (other.mnt / "day1").mkdir()
+    (other.mnt / "day1/clip.mov").write_bytes(b"media")
+    os.symlink("day1", other.mnt / "link")
+    wait_for(lambda: f"cannot show what other sites have at {name}" in failing.log_text(),
+             "the failure")
+    failing.fault()
+    wait_for((failing.mnt / "link/clip.mov").exists, "folder, clip and link")
+    failing.umount()
+    quick = fsck("-n", failing.store)
+    assert quick.returncode == 0, quick.stdout
+
+
 @pytest.mark.parametrize("fault", [
     pytest.param(f"read {errno.EIO} */tier/clip.mov", marks=pytest.mark.folder("its disk fails")),
     pytest.param("flip 0 */tier/clip.mov", marks=pytest.mark.folder("its disk lies")),

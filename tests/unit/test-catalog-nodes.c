@@ -490,9 +490,13 @@ TEST(a_catalog_that_is_not_level_stays_marked_when_it_closes)
 
 	catalog_keep_unclean(catalog, true);
 	catalog_close(catalog);
-	catalog = open_catalog(dir);
-	check(catalog_was_unclean(catalog));
-	catalog_close(catalog);
+	for (int i = 0; i < 2; i++) { /* also when who opened it failed before he had looked */
+		catalog = open_catalog(dir);
+		check(catalog_was_unclean(catalog));
+		if (i == 1)
+			catalog_keep_unclean(catalog, false);
+		catalog_close(catalog);
+	}
 	catalog = open_catalog(dir);
 	check(!catalog_was_unclean(catalog));
 	catalog_close(catalog);
