@@ -85,6 +85,12 @@ int volume_open_file(struct volume *volume, const struct caller *caller, uint64_
 
 	if (wants_write(flags) && (volume->flags & VOLUME_READ_ONLY))
 		return -EROFS;
+	/* Linux cuts what is opened for reading, too; the handle itself writes nothing. */
+	if (!wants_write(flags) && (flags & O_TRUNC)) {
+		r = file_truncate(volume, caller, id, NULL, 0);
+		if (r < 0)
+			return r;
+	}
 	fd = open_backing(volume, id, flags);
 	if (fd < 0)
 		return fd;

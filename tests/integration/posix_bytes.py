@@ -35,6 +35,21 @@ def open_flags(top):
 
 
 @case
+def cut_when_opened_for_reading(top):
+    """POSIX does not say what happens; Linux cuts."""
+    write(top / "file", b"12345")
+    other = os.open(top / "file", os.O_RDONLY)
+    first = os.read(other, 2)
+    handle = os.open(top / "file", os.O_RDONLY | os.O_TRUNC)
+    found = [first, os.read(other, 9), os.read(handle, 9), attempt(os.write, handle, b"x"),
+             os.fstat(handle).st_size, look(top / "file")]
+    os.close(handle)
+    os.close(other)
+    write(top / "file", b"abc")
+    return found, read(top / "file")
+
+
+@case
 def append(top):
     first = os.open(top / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     second = os.open(top / "log", os.O_WRONLY | os.O_APPEND)
