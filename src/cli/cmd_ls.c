@@ -15,7 +15,7 @@ struct listing {
 	uint64_t count;
 };
 
-/* Why a file is as it is: the queue's trouble, a rule, a pin, damage. */
+/* Why a file is as it is: the queue's trouble, a rule, a pin, a seal, damage. */
 static void print_why(const json_t *file)
 {
 	const json_t *queue = json_object_get(file, "queue"), *item;
@@ -41,6 +41,8 @@ static void print_why(const json_t *file)
 		(void)printf("  [stays here: ignored by %s]", text);
 	if (json_is_true(json_object_get(file, "pinned")))
 		(void)printf("  [pinned]");
+	if (json_is_true(json_object_get(file, "sealed")))
+		(void)printf("  [sealed]");
 }
 
 static enum paint state_colour(const json_t *file)
@@ -92,14 +94,16 @@ static int print_file(void *arg, const json_t *line)
 		print_long(file);
 	state = json_string_or(file, "state", NULL);
 	if (!state) {
-		(void)printf("%-10s %10s  %-32s  %s%s\n", "-", "-", "-", shown ? shown : "?",
+		(void)printf("%-10s %10s  %-32s  %s%s", "-", "-", "-", shown ? shown : "?",
 			     strcmp(type, "folder") == 0 ? "/" : "");
-		return ferror(stdout) ? -EPIPE : 0;
+	} else {
+		(void)printf(
+			"%s%-10s%s %10s  %-32s  %d  %s", paint(state_colour(file)), state,
+			paint(PAINT_NONE),
+			format_bytes((uint64_t)json_int_or(file, "size", 0), size, sizeof(size)),
+			json_string_or(file, "digest", "-"), good_copies(file),
+			shown ? shown : "?");
 	}
-	(void)printf("%s%-10s%s %10s  %-32s  %d  %s", paint(state_colour(file)), state,
-		     paint(PAINT_NONE),
-		     format_bytes((uint64_t)json_int_or(file, "size", 0), size, sizeof(size)),
-		     json_string_or(file, "digest", "-"), good_copies(file), shown ? shown : "?");
 	print_why(file);
 	(void)putchar('\n');
 	return ferror(stdout) ? -EPIPE : 0;

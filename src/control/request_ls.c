@@ -15,9 +15,10 @@
 
 /*
  * A file in the answer to "ls": path, type ("file", "folder", "link", "other"), size, mode,
- * mtime_ns; of files also state, verified, stored, resident_bytes, pinned, digest (null until
- * verified), copies [{tier, key, confirmed_ns, checked_ns, bad, archived, asked_ns}], and where it
- * is so: error, ignored_by, queue [{tier, class, attempts, error, poison, due_ns}].
+ * mtime_ns, sealed (it, or a folder that it lies in); of files also state, verified, stored,
+ * resident_bytes, pinned, digest (null until verified), copies [{tier, key, confirmed_ns,
+ * checked_ns, bad, archived, asked_ns}], and where it is so: error, ignored_by, queue [{tier,
+ * class, attempts, error, poison, due_ns}].
  *
  * With "pending" also what other sites announced and no tier has yet: state "announced", site.
  *
@@ -26,12 +27,13 @@
 struct entry {
 	char *path; /* owned */
 	struct node_row row;
+	bool sealed; /* or lies in a folder that is */
 };
 
 struct entries {
 	struct entry *list; /* owned */
 	size_t used, size;
-	const char *parent; /* of what is being read, borrowed */
+	const struct entry *parent; /* of what is being read, borrowed */
 };
 
 struct walk {
@@ -56,8 +58,8 @@ static void entries_fini(struct entries *entries)
 	*entries = (struct entries){ 0 };
 }
 
-/* Takes @path, also on failure. */
-static int entries_add(struct entries *entries, char *path, const struct node_row *row)
+/* Takes @path, also on failure. @sealed: what it lies in. */
+static int entries_add(struct entries *entries, char *path, const struct node_row *row, bool sealed)
 {
 	if (path && entries->used == entries->size) {
 		size_t size = entries->size ? entries->size * 2 : 64;
@@ -72,7 +74,8 @@ static int entries_add(struct entries *entries, char *path, const struct node_ro
 	}
 	if (!path)
 		return -ENOMEM;
-	entries->list[entries->used++] = (struct entry){ path, *row };
+	entries->list[entries->used++] =
+		(struct entry){ path, *row, sealed || row->flags & NODE_SEALED };
 	return 0;
 }
 
@@ -80,7 +83,8 @@ static int add_child(void *arg, const char *name, const struct node_row *row)
 {
 	struct entries *entries = arg;
 
-	return entries_add(entries, path_join(entries->parent, name), row);
+	return entries_add(entries, path_join(entries->parent->path, name), row,
+			   entries->parent->sealed);
 }
 
 static int by_path(const void *a, const void *b)
@@ -251,10 +255,10 @@ static int emit(struct walk *walk, const struct entry *entry)
 
 	if (!wanted(walk, entry))
 		return 0;
-	file = json_pack("{s:o,s:s,s:I,s:I,s:i,s:I}", "path", json_path(entry->path), "type",
+	file = json_pack("{s:o,s:s,s:I,s:I,s:i,s:I,s:b}", "path", json_path(entry->path), "type",
 			 type_name(row->mode), "id", (json_int_t)row->id, "size",
 			 (json_int_t)row->size, "mode", (int)(row->mode & 07777), "mtime_ns",
-			 (json_int_t)row->mtime_ns);
+			 (json_int_t)row->mtime_ns, "sealed", entry->sealed);
 	if (!file)
 		return -ENOMEM;
 	if (S_ISREG(row->mode)) {
@@ -268,7 +272,7 @@ static int emit(struct walk *walk, const struct entry *entry)
 /* @folder's children; those that are folders themselves are put on @todo, last first. */
 static int list_folder(struct walk *walk, const struct entry *folder, struct entries *todo)
 {
-	struct entries children = { .parent = folder->path };
+	struct entries children = { .parent = folder };
 	int r = catalog_each_child(walk->request->source->catalog, folder->row.id, add_child,
 				   &children);
 
@@ -278,7 +282,8 @@ static int list_folder(struct walk *walk, const struct entry *folder, struct ent
 		r = emit(walk, &children.list[i]);
 	for (size_t i = children.used; r == 0 && walk->recursive && i-- > 0;) {
 		if (S_ISDIR(children.list[i].row.mode)) {
-			r = entries_add(todo, children.list[i].path, &children.list[i].row);
+			r = entries_add(todo, children.list[i].path, &children.list[i].row,
+					children.list[i].sealed);
 			children.list[i].path = NULL;
 		}
 	}
@@ -286,10 +291,31 @@ static int list_folder(struct walk *walk, const struct entry *folder, struct ent
 	return r;
 }
 
+/* 1: a folder above @path is sealed. */
+static int is_sealed_above(struct catalog *catalog, const char *path)
+{
+	cleanup_free char *folder = strdup(path);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+	int r = folder ? 0 : -ENOMEM;
+
+	for (; r == 0 && slash; slash = strrchr(folder, '/')) {
+		struct node_row row = { 0 };
+
+		*slash = '\0';
+		r = catalog_lookup_path(catalog, folder, &row);
+		if (r > 0)
+			r = (row.flags & NODE_SEALED) != 0;
+	}
+	return r;
+}
+
 static int walk_from(struct walk *walk, const char *path, const struct node_row *row)
 {
 	struct entries todo = { 0 };
-	int r = entries_add(&todo, strdup(path), row);
+	int r = is_sealed_above(walk->request->source->catalog, path);
+
+	if (r >= 0)
+		r = entries_add(&todo, strdup(path), row, r > 0);
 
 	if (r == 0 && !S_ISDIR(row->mode))
 		r = emit(walk, &todo.list[0]);
