@@ -94,6 +94,34 @@ static int judge_chains(struct creation *creation)
 	return 0;
 }
 
+/* A sealed folder's history is the daemon's to continue: told before hours of hashing, not after.
+ */
+static int judge_seals(struct creation *creation)
+{
+	const struct manifest_files *files = &creation->generation.files;
+	struct verdict *verdict = creation->verdict;
+
+	for (size_t i = 0; files->is_sealed && creation->asc && i < creation->tree.history_count;
+	     i++) {
+		const char *scope = creation->tree.histories[i]->scope;
+		int r = files->is_sealed(files->arg, scope);
+
+		if (r == 0)
+			continue;
+		if (r < 0)
+			return r;
+		verdict->class = CLASS_UNREADABLE;
+		return asprintf(&verdict->why,
+				"%s is sealed, nothing was written: the daemon continues its "
+				"history by itself when files are added. To do it by hand: mediafs "
+				"unseal, then this, then mediafs seal",
+				*scope ? scope : "the folder") < 0
+			       ? -ENOMEM
+			       : 0;
+	}
+	return 0;
+}
+
 /* Hash --------------------------------------------------------------------------------- */
 
 static struct known *own_known(const struct node *node)
@@ -309,6 +337,8 @@ static int prepare(struct creation *creation)
 
 	if (r == 0)
 		r = judge_chains(creation);
+	if (r == 0 && verdict->class == CLASS_OK)
+		r = judge_seals(creation);
 	if (r < 0 || verdict->class != CLASS_OK)
 		return r;
 	verdict->class = verdict_judge(verdict);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -76,8 +77,19 @@ static int remove_path(void *arg, const char *path)
 	return -errno;
 }
 
+/* In a mounted volume a folder says so itself: xattr user.mediafs.sealed (mediafs(1)). */
+static int is_sealed(void *arg, const char *path)
+{
+	cleanup_close int fd = open_beneath(*(const int *)arg, path, O_RDONLY | O_DIRECTORY);
+	char text[2];
+
+	if (fd < 0)
+		return fd;
+	return fgetxattr(fd, "user.mediafs.sealed", text, sizeof(text)) == 1 && text[0] == '1';
+}
+
 struct manifest_files manifest_files_of(const int *fd)
 {
-	return (struct manifest_files){ make_folder, write_bytes, rename_path, remove_path,
-					(void *)fd };
+	return (struct manifest_files){ make_folder, write_bytes, rename_path,
+					remove_path, is_sealed,   (void *)fd };
 }

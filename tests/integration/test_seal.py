@@ -1,5 +1,7 @@
 """Seals: an offload with its manifest stays as it is."""
+import ctypes
 import errno
+import json
 import mmap
 import os
 import shutil
@@ -23,6 +25,19 @@ def refused(action, *args, **options):
     with pytest.raises(OSError) as caught:
         action(*args, **options)
     assert caught.value.errno == errno.EPERM, caught.value
+
+
+def exchange(a, b):
+    """renameat2(2) with RENAME_EXCHANGE (2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), 2) < 0:
+        raise OSError(ctypes.get_errno(), "renameat2", a)
+
+
+def touch(path):
+    """The times of a file that is open for reading only."""
+    with open(path, "rb") as file:
+        os.utime(file.fileno())
 
 
 def copy_card(site, tmp_path, name="B"):
@@ -66,9 +81,12 @@ def test_what_is_refused_and_what_is_not(quick, tmp_path):
     refused(append, clip)
     refused(cut, clip)
     refused(os.open, clip, os.O_WRONLY | os.O_TRUNC)
+    refused(os.open, clip, os.O_RDONLY | os.O_TRUNC)
     refused(os.truncate, clip, 0)
     refused(os.truncate, clip, clip.stat().st_size + 1)
     refused(os.utime, clip, (1, 1))
+    refused(os.utime, clip)
+    refused(touch, clip)
     refused(os.unlink, clip)
     refused(os.rename, clip, clip.with_name("new.MXF"))
     refused(os.rename, clip, quick.mnt / "out.MXF")
@@ -76,13 +94,21 @@ def test_what_is_refused_and_what_is_not(quick, tmp_path):
     refused(os.rename, clip.parent, clip.parent.with_name("Clips"))
     refused(os.rmdir, top / CLIP / "Sub")
     refused(shutil.rmtree, top)
-    done = run("mv", "--exchange", "-T", other, clip, check=False)
-    assert done.returncode != 0
-    # A second name of it is no way around.
-    os.link(clip, quick.mnt / "second.MXF")
-    refused(append, quick.mnt / "second.MXF")
-    refused(os.truncate, quick.mnt / "second.MXF", 3)
-    os.unlink(quick.mnt / "second.MXF")
+    refused(exchange, other, clip)
+    refused(exchange, clip, other)
+    # Neither the mark.
+    refused(os.setxattr, top, "user.mediafs.sealed", b"0")
+    refused(os.removexattr, top, "user.mediafs.sealed")
+    # A second name of it is no way around, whichever was first.
+    (quick.mnt / "later").mkdir()
+    for second in (quick.mnt / "second.MXF", quick.mnt / "later/second.MXF"):
+        os.link(clip, second)
+        for name in (second, clip):
+            refused(append, name)
+            refused(os.truncate, name, 3)
+        refused(os.unlink, clip)
+        os.unlink(second)
+    os.rmdir(quick.mnt / "later")
     # The history is nobody's but the daemon's.
     for path in (top / "ascmhl").iterdir():
         refused(append, path)
@@ -91,9 +117,16 @@ def test_what_is_refused_and_what_is_not(quick, tmp_path):
     refused((top / "ascmhl/x").write_text, "x")
     refused((top / "ascmhl/x").mkdir)
     refused(os.symlink, "x", top / "ascmhl/x")
+    refused(os.mkfifo, top / "ascmhl/x")
+    refused(os.mknod, top / "ascmhl/x")
+    refused(os.link, other, top / "ascmhl/x")
+    refused(exchange, other, next((top / "ascmhl").glob("*.mhl")))
     refused(os.rename, other, top / "ascmhl/x")
     refused(os.rename, top / "ascmhl", quick.mnt / "ascmhl")
     refused((top / CLIP / "ascmhl").mkdir)
+    (quick.mnt / "bare").mkdir()
+    refused(os.rename, quick.mnt / "bare", top / CLIP / "ascmhl")
+    os.rmdir(quick.mnt / "bare")
     assert picture(top) == before
     assert manifest("verify", top)[0] == 0
 
@@ -182,8 +215,28 @@ def test_unsealed_on_purpose(quick, tmp_path):
     clip = next((top / CLIP).glob("*.MXF"))
     shown = mediafs("offloads", quick.mnt).stdout
     assert "sealed" in shown and mediafs("offloads", "--json", quick.mnt).stdout.count('"sealed":true')
+    # ls shows it, of the folder, of what lies in it, and of the cards.
+    def listed(*words):
+        files = json.loads(mediafs("ls", "--json", *words).stdout)["files"]
+        assert files
+        return {file["sealed"] for file in files}
+    assert mediafs("ls", quick.mnt).stdout.rstrip().endswith("B/  [sealed]")
+    assert mediafs("ls", "-R", top).stdout.count("  [sealed]\n") == len(list(top.rglob("*")))
+    assert listed("-R", quick.mnt) == listed(top / CLIP) == listed(clip) == {True}
+    assert "  sealed  B" in mediafs("ls", "--clips", quick.mnt).stdout
+    # A manifest by hand: told what to do, before anything is read.
+    before = generations(top)
+    for folder, name in ((top, "the folder"), (top / CLIP, "the folder"), (quick.mnt, "B")):
+        code, answer = manifest("create", folder)
+        assert code == 1 and answer["files"] == 0, answer
+        assert answer["error"].startswith(f"{name} is sealed") and "unseal" in answer["error"]
+    assert generations(top) == before and not (top / CLIP / "ascmhl").exists()
+    assert manifest("create", "--format", "legacy", top / CLIP)[0] == 0  # a file like others
+    next((top / CLIP).glob("*.mhl")).unlink()
     mediafs("unseal", top)
     assert not sealed(top) and "  sealed" not in mediafs("offloads", quick.mnt).stdout
+    assert "sealed" not in mediafs("ls", "-R", quick.mnt).stdout
+    assert listed("-R", quick.mnt) == {False}
     told = [event for event in quick.events() if event["event"] in ("sealed", "unsealed")]
     assert [(event["event"], event["actor"]) for event in told] == [
         ("sealed", "daemon"), ("unsealed", f"uid:{os.getuid()}")]
