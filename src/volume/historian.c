@@ -19,6 +19,7 @@
 #include "util/log.h"
 #include "util/table.h"
 #include "volume/history.h"
+#include "volume/incomplete.h"
 #include "volume/offloads.h"
 #include "volume/seals.h"
 
@@ -261,6 +262,49 @@ static void done_in(struct notes *notes, const char *path, bool done)
 	}
 }
 
+static bool is_history(const char *folder)
+{
+	const char *slash = strrchr(folder, '/');
+
+	return strcmp(slash ? slash + 1 : folder, HISTORY_FOLDER) == 0;
+}
+
+/* When the last file of it was verified; 0: none but our own manifests. */
+static int64_t newest_in(const struct notes *notes, const char *path)
+{
+	int64_t newest_ns = 0;
+
+	for (size_t i = 0; i < notes->count; i++) {
+		const struct note *note = &notes->list[i];
+
+		if (is_in(path, note->path) && !is_history(note->path) &&
+		    note->row.noted_ns > newest_ns)
+			newest_ns = note->row.noted_ns;
+	}
+	return newest_ns;
+}
+
+/* True: told, and what it lacks is waited for. Who unsealed the folder is at work in it. */
+static bool lacks_something(struct look *look, const struct offload *offload)
+{
+	struct volume *volume = look->historian->volume;
+	const struct arrival arrival = {
+		.newest_ns = newest_in(&look->notes, offload->path),
+		.sealed_ns = seals_since(volume->seals, offload->id),
+		.settle_ns = settle_ns(look->historian),
+	};
+	int r = arrival.newest_ns ? seals_was_opened(volume->seals, offload->id) : 1;
+	char why[512];
+
+	if (r == 0)
+		r = offload_looks_incomplete(volume, offload, &arrival, why, sizeof(why));
+	else if (r > 0)
+		return false;
+	if (r != 0)
+		tell_not_made(look, offload, r < 0 ? error_text(r) : why);
+	return r != 0;
+}
+
 static int look_at_offload(struct look *look, const struct offload *offload)
 {
 	struct historian *historian = look->historian;
@@ -283,7 +327,8 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 			done_in(&look->notes, offload->path, false);
 		return 0;
 	}
-	if (offload->unfinished) { /* what `mediafs offload` has not brought yet belongs to it */
+	/* What `mediafs offload` has not brought yet, or a person, belongs to it. */
+	if (offload->unfinished || lacks_something(look, offload)) {
 		done_in(&look->notes, offload->path, false);
 		look->waits = true;
 		return 0;

@@ -31,6 +31,9 @@ int seals_check_name(struct seals *seals, uint64_t parent, const char *name, int
 /* Bytes, size or times of the inode @id, @fd, are to change. */
 int seals_check_change(struct seals *seals, uint64_t id, int fd);
 
+/* Realtime: what was made in the folder @folder until then is sealed. 0: it is no sealed folder. */
+int64_t seals_since(struct seals *seals, uint64_t folder);
+
 /* 1: the folder @id is sealed, or one above it; 0. */
 int seals_cover(struct seals *seals, uint64_t id);
 

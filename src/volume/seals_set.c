@@ -101,6 +101,15 @@ static int move(struct seals *seals, struct seal_try *try, int64_t since_ns)
 	return 0;
 }
 
+int64_t seals_since(struct seals *seals, uint64_t folder)
+{
+	const struct seal *seal;
+
+	scoped_lock(&seals->lock);
+	seal = table_get(&seals->by_folder, folder);
+	return seal ? seal->since_ns : 0;
+}
+
 /* What it is now, to be put back. */
 static void note_before(struct seals *seals, struct seal_try *try)
 {

@@ -2,6 +2,7 @@
 
 make(folder, KIND) makes one; CARDS says what mediafs must find there.
 """
+import os
 import pathlib
 
 # kind: names, what is to be found. A name may end with =BYTES (10 by default), or with / (a folder).
@@ -145,6 +146,16 @@ def add(top, names):
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((name.encode() * 400)[:int(size)] if size else name.encode()[:10])
+
+
+def add_late(top, name, data):
+    """A clip for a sony-xavc card, with what it cannot do without, and its own time: both files."""
+    folder = pathlib.Path(top) / "XDROOT/Clip"
+    files = folder / f"{name}M01.XML", folder / f"{name}.MXF"
+    for path, bytes_ in zip(files, (b"<clip/>", data)):
+        path.write_bytes(bytes_)
+        os.utime(path, (10**9, 10**9))
+    return files
 
 
 def make(top, kind):

@@ -74,13 +74,14 @@ def test_a_card_gets_its_history_and_tiers_get_it(carts, tier, tmp_path):
     assert manifest("verify", top)[0] == 0
     late = next(path for path in top.rglob("*.MXF"))
     mediafs("evict", late)
-    shutil.copy(late.parent / late.name, tmp_path / "late")
+    data = late.read_bytes()
     mediafs("evict", late)
-    shutil.copy(tmp_path / "late", late.with_name("LATE.MXF"))
+    added = cards.add_late(top, "LATE", data)
     settled(carts)
     assert len(generations(top)) == 2
     actions = check_generation(top, ["xxh128"])
-    assert actions.pop(str(late.with_name("LATE.MXF").relative_to(top))) == {"original"}
+    for path in added:
+        assert actions.pop(str(path.relative_to(top))) == {"original"}
     assert set.union(*actions.values()) == {"verified"}
     assert manifest("verify", top)[0] == 0
 
@@ -141,7 +142,8 @@ def test_a_history_that_came_with_the_card_is_continued(carts, tmp_path):
 
 
 def test_it_waits_for_what_is_not_finished(carts, tmp_path):
-    cards.add(carts.mnt / "A", ["XDROOT/Clip/.C0009.MXF.a1b2c3"])
+    cards.add(carts.mnt / "A", ["XDROOT/Clip/.C0009.MXF.a1b2c3", "XDROOT/Clip/C0009M01.XML"])
+    os.utime(carts.mnt / "A/XDROOT/Clip/.C0009.MXF.a1b2c3", (10**9, 10**9))
     top = copy(carts, tmp_path, "sony-xavc", "B")
     clip = next(top.rglob("*.MXF"))
     with open(clip.with_name("C0007.MXF"), "wb") as open_file:
@@ -153,6 +155,9 @@ def test_it_waits_for_what_is_not_finished(carts, tmp_path):
         wait_for(lambda: generations(third), "the third card's history")
         assert not (top / "ascmhl").exists() and not (carts.mnt / "A/ascmhl").exists()
         open_file.write(b", now it is")
+        open_file.flush()
+        os.utime(open_file.fileno(), (10**9, 10**9))
+    cards.add(top, ["XDROOT/Clip/C0007M01.XML"])
     # What `mediafs offload` leaves standing until all of the card is there.
     cards.add(carts.mnt / "D", [".offload.mediafs-parts"])
     copied = cards.make(tmp_path / "cards/D", "sony-xavc")
@@ -200,13 +205,12 @@ def test_whoever_only_receives_the_tree_writes_nothing(carts, sites, tier, tmp_p
     assert len(generations(top)) == 1
 
     # Bytes that arrive there are its own: it continues the history, whose manifests it fetches.
-    there = editorial.mnt / "B/XDROOT/Clip/LATE.MXF"
-    there.write_bytes(b"late" * 100)
+    cards.add_late(editorial.mnt / "B", "LATE", b"late" * 100)
     settled(editorial)
     editorial.wait()
     for site in (editorial, carts):
         wait_for(lambda site=site: len(generations(site.mnt / "B")) == 2, "the second generation")
-        wait_for(lambda site=site: manifest("verify", site.mnt / "B")[0] == 0, "both files of it")
+        wait_for(lambda site=site: manifest("verify", site.mnt / "B")[0] == 0, "all files of it")
     assert len(generations(top)) == 2
 
 
@@ -231,9 +235,8 @@ def test_kills_while_histories_are_written(carts, tmp_path):
     check_whole(carts, top, files)
     count = 1
     for number in range(ROUNDS):
-        late = top / f"XDROOT/Clip/LATE{number}.MXF"
-        late.write_bytes(os.urandom(100))
-        files.add(str(late.relative_to(top)))
+        added = cards.add_late(top, f"LATE{number}", os.urandom(100))
+        files.update(str(path.relative_to(top)) for path in added)
         before = time.monotonic()
         carts.wait(state="verified")
         # From before it is looked at until after it is written, which takes some 100 ms.
@@ -286,7 +289,8 @@ def test_a_renamed_file_is_told_as_such(sites, tmp_path):
     top = copy(site, tmp_path, "sony-xavc", "B")
     settled(site)
     clip = sorted(top.rglob("*.MXF"))[0]
-    clip.rename(clip.with_name("RENAMED.MXF"))
+    for path in sorted(top.rglob(clip.stem + "*")):  # until the last of them one clip lacks some
+        path.rename(path.with_name(path.name.replace(clip.stem, "RENAMED")))
     settled(site)
     assert len(generations(top)) == 2
     before = {record.findtext(ASC + "path"): record.findtext(ASC + "previousPath")

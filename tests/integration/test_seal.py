@@ -169,8 +169,10 @@ def test_files_may_be_added_as_programs_do(quick, tmp_path):
     (tmp_path / "late").mkdir()
     late = tmp_path / "late/LATE.MXF"
     late.write_bytes(os.urandom(5000))
-    run("cp", "-p", late, top / CLIP / "CP.MXF")
-    run("rsync", "-a", late, top / CLIP / "RSYNC.MXF")
+    for name in ("CPM01.XML", "CP.MXF"):
+        run("cp", "-p", late, top / CLIP / name)
+    for name in ("RSYNCM01.XML", "RSYNC.MXF"):
+        run("rsync", "-a", late, top / CLIP / name)
     (top / CLIP / "New/Deep").mkdir(parents=True)
     (top / CLIP / "New/Deep/a.txt").write_text("a")
     (top / CLIP / "New").rename(top / CLIP / "Newer")
@@ -264,6 +266,89 @@ def test_unsealed_on_purpose(quick, tmp_path):
     assert done.returncode != 0 and "manifest create" in done.stderr
 
 
+def half_a_clip(path):
+    """As a share leaves it that went away: closed, its time that of the last write."""
+    with open(path, "wb", buffering=0) as file:
+        file.write(b"half")
+        first = os.fstat(file.fileno()).st_mtime_ns
+
+        def writes_on():
+            file.write(b".")
+            return os.fstat(file.fileno()).st_mtime_ns > first
+        wait_for(writes_on, "the clock")
+
+
+def not_made(site, words):
+    wait_for(lambda: [event for event in site.events() if event["event"] == "no history"
+                      and words in event["detail"]], f"a word about it: {words}")
+
+
+def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
+    """Nothing vouches for half a clip, and nothing keeps the second copy out."""
+    source = cards.make(tmp_path / "card", "sony-xavc")
+    clip = next((source / CLIP).glob("*.MXF")).relative_to(source)
+    cards.add_late(source, "SECOND", b"second")
+    top = quick.mnt / "B"
+    shutil.copytree(source, top, ignore=lambda folder, names: {clip.name} & set(names))
+    half_a_clip(top / clip)
+    quick.wait(state="verified")
+    not_made(quick, f"B/{clip} looks as if its copy was broken off")
+    quick.umount()
+    quick.mount()
+    not_made(quick, "broken off")
+    assert not sealed(top) and not (top / "ascmhl").exists()
+    # As Finder does when it is told to replace.
+    os.unlink(top / clip)
+    shutil.copy2(source / clip, top / clip)
+    settled(quick)
+    assert sealed(top) and len(generations(top)) == 1 and manifest("verify", top)[0] == 0
+
+    # Another one later; who unseals the folder says that it is as it is to be.
+    cards.add_late(top, "THIRD", b"third")
+    half_a_clip(top / CLIP / "THIRD.MXF.new")
+    os.rename(top / CLIP / "THIRD.MXF.new", top / CLIP / "THIRD.MXF")
+    quick.wait(state="verified")
+    not_made(quick, "THIRD.MXF looks")
+    mediafs("unseal", top)
+    settled(quick)
+    assert len(generations(top)) == 2
+    refused(append, top / CLIP / "THIRD.MXF")
+
+    # Who copies without times leaves no such trace, but Finder's own mark.
+    shutil.copytree(source, quick.mnt / "C", copy_function=shutil.copyfile)
+    clip = quick.mnt / "C" / clip
+    half_a_clip(clip)
+    os.setxattr(clip, "user.com.apple.FinderInfo", b"brokMACS" + bytes(24))
+    quick.wait(state="verified")
+    not_made(quick, f"{clip.name} looks")
+    assert not sealed(quick.mnt / "C")
+    assert manifest("create", quick.mnt / "C")[0] == 0
+    mediafs("seal", quick.mnt / "C")
+    refused(append, clip)
+
+
+@pytest.mark.slow
+def test_what_a_card_lacks_is_waited_for_but_not_for_ever(quick, tmp_path):
+    quick.set("manifest.settle", "100ms")
+    source = cards.make(tmp_path / "card", "sony-xavc")
+    sidecar = next((source / CLIP).glob("*M01.XML")).relative_to(source)
+    for name in ("B", "C"):
+        shutil.copytree(source, quick.mnt / name,
+                        ignore=lambda folder, names: {sidecar.name} & set(names))
+    quick.wait(state="verified")
+    not_made(quick, "lacks its sidecar file")
+    assert not sealed(quick.mnt / "B")
+    # The copy goes on, over what is there.
+    clip = quick.mnt / "B" / CLIP / sidecar.name.replace("M01.XML", ".MXF")
+    os.unlink(clip)
+    shutil.copy2(source / clip.relative_to(quick.mnt / "B"), clip)
+    shutil.copy2(source / sidecar, quick.mnt / "B" / sidecar)
+    wait_for(lambda: sealed(quick.mnt / "B"), "the whole card")
+    assert not sealed(quick.mnt / "C")
+    settled(quick)
+    assert sealed(quick.mnt / "C") and manifest("verify", quick.mnt / "C")[0] == 0
+
+
 def test_a_list_beside_the_files_is_sealed_with_them(quick, tmp_path):
     quick.set("manifest.kind", "legacy")
     top = copy_card(quick, tmp_path)
@@ -292,7 +377,7 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     editorial.mount()
     refused(append, clip)
     # A generation written at the one is no change of what is sealed at the other.
-    (there / CLIP / "LATE.MXF").write_bytes(b"late" * 9)
+    cards.add_late(there, "LATE", b"late" * 9)
     settled(editorial)
     editorial.wait()
     wait_for(lambda: len(generations(top)) == 2, "the second generation at the cart")

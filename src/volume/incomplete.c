@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Programs that copy with times (Finder, Nautilus, cp -p, rsync -t) set a file's time last. So
+ * beside files that have another time than that of their writing, a clip that has its own was not
+ * finished. Nothing follows from it where no file's time was set.
+ *
+ * What the rules for cards find to be missing may be missing on the card too.
+ */
+#include "volume/incomplete.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/units.h"
+#include "volume/tree.h"
+
+/* In times of settling, which is a minute: an hour for what the card may lack itself, a day. */
+#define WAIT_FOR_REST 60
+#define WAIT_FOR_COPY 1440
+#define WAIT_MOST_NS (86400 * NS_PER_SEC)
+
+/* Finder's type and creator of a file that it is copying, the first of its FinderInfo.
+ * Source: kFirstMagicBusyFiletype and kMagicBusyCreator, CarbonCore Finder.h. */
+#define BUSY "brokMACS"
+#define INFO_MAX 512 /* an AppleDouble header with the FinderInfo in it, as Samba keeps it */
+
+static int64_t wait_ns(const struct arrival *arrival, int64_t times)
+{
+	int64_t settle_ns = arrival->settle_ns;
+
+	return settle_ns > WAIT_MOST_NS / times ? WAIT_MOST_NS : settle_ns * times;
+}
+
+/* What lies further back than a clock says is old; so is what comes from the future. */
+static bool is_recent(int64_t at_ns, int64_t span_ns)
+{
+	int64_t now_ns = realtime_ns();
+
+	return at_ns > now_ns - span_ns && at_ns <= now_ns;
+}
+
+static int64_t stamp_ns(const struct statx_timestamp *stamp)
+{
+	return stamp->tv_sec * NS_PER_SEC + stamp->tv_nsec;
+}
+
+/*
+ * 1: the file, made after @since_ns, has the time of a write. 0: somebody set it, or that cannot be
+ * told.
+ */
+static int has_own_time(struct volume *volume, const struct node_row *row, int64_t since_ns)
+{
+	cleanup_close int fd = tree_open(volume, row->id, O_PATH);
+	const unsigned wanted = STATX_BTIME | STATX_CTIME | STATX_MTIME;
+	int64_t mtime_ns, btime_ns;
+	struct statx st;
+
+	if (fd < 0)
+		return fd == -ESTALE || fd == -ENOENT ? 0 : fd;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, wanted, &st) < 0)
+		return -errno;
+	mtime_ns = stamp_ns(&st.stx_mtime);
+	btime_ns = stamp_ns(&st.stx_btime);
+	/* A camera whose clock is ahead makes times that are later than ours. */
+	return (st.stx_mask & wanted) == wanted && btime_ns > since_ns && mtime_ns > btime_ns &&
+	       mtime_ns <= stamp_ns(&st.stx_ctime);
+}
+
+/* Where Samba (fruit:metadata=stream, =netatalk) and others keep what Finder says of a file. */
+static bool is_busy(struct volume *volume, const struct node_row *row)
+{
+	static const char *const names[] = { "user.DosStream.AFP_AfpInfo:$DATA",
+					     "user.org.netatalk.Metadata",
+					     "user.com.apple.FinderInfo" };
+	char info[INFO_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		ssize_t length = volume_getxattr(volume, row->id, names[i], info, sizeof(info));
+
+		if (length > 0 && memmem(info, (size_t)length, BUSY, strlen(BUSY)))
+			return true;
+	}
+	return false;
+}
+
+/* 1: of the files of clips the one with the oldest time has a time that was set. */
+static int keeps_times(struct volume *volume, const struct offload *offload)
+{
+	const struct node_row *oldest = NULL;
+	int r;
+
+	for (size_t i = 0; i < offload->name_count; i++) {
+		const struct node_row *row = &offload->names[i].row;
+
+		if (offload->card->places[i].clip != CARD_NO_CLIP &&
+		    (!oldest || row->mtime_ns < oldest->mtime_ns))
+			oldest = row;
+	}
+	r = oldest ? has_own_time(volume, oldest, 0) : 1;
+	return r < 0 ? r : !r;
+}
+
+/* 1: *ret_path is a clip whose copy was broken off. */
+static int find_broken_off(struct volume *volume, const struct offload *offload,
+			   const struct arrival *arrival, const char **ret_path)
+{
+	int64_t span_ns = wait_ns(arrival, WAIT_FOR_COPY);
+	int keeps = keeps_times(volume, offload);
+
+	for (size_t i = 0; keeps >= 0 && i < offload->name_count; i++) {
+		const struct offload_name *name = &offload->names[i];
+		int r;
+
+		if (!offload->card->places[i].media || !is_recent(name->row.mtime_ns, span_ns))
+			continue;
+		r = has_own_time(volume, &name->row, arrival->sealed_ns);
+		if (r < 0)
+			return r;
+		if (r == 0 || !(keeps || is_busy(volume, &name->row)))
+			continue;
+		*ret_path = name->path;
+		return 1;
+	}
+	return keeps < 0 ? keeps : 0;
+}
+
+static const struct card_warning *find_missing(const struct card *card)
+{
+	for (size_t i = 0; i < card->warning_count; i++) {
+		if (card->warnings[i].kind != CARD_TWO_REELS)
+			return &card->warnings[i];
+	}
+	return NULL;
+}
+
+int offload_looks_incomplete(struct volume *volume, const struct offload *offload,
+			     const struct arrival *arrival, char *ret_why, size_t size)
+{
+	const struct card_warning *missing = find_missing(offload->card);
+	int64_t rest_ns = wait_ns(arrival, WAIT_FOR_REST);
+	const char *path = NULL;
+	char span[32];
+	int r = find_broken_off(volume, offload, arrival, &path);
+
+	if (r > 0)
+		(void)snprintf(ret_why, size,
+			       "%s looks as if its copy was broken off, its time was never set: "
+			       "copy it again. If it is whole: mediafs manifest create, mediafs "
+			       "seal",
+			       path);
+	if (r != 0 || !missing || !is_recent(arrival->newest_ns, rest_ns))
+		return r;
+	(void)snprintf(ret_why, size, "%s: the rest of it is waited for, up to %s", missing->text,
+		       format_duration(rest_ns, span, sizeof(span)));
+	return 1;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Incomplete: does an offload look as if its copy was broken off (a share that went away, a cable,
+ * a person)? Then the rest is waited for before a manifest vouches for half a clip and a seal keeps
+ * the second copy out. A guess, so it holds only for a time; HACKING, "Histories of offloads".
+ */
+#include "volume/internal.h"
+#include "volume/offloads.h"
+
+struct arrival {
+	int64_t newest_ns; /* realtime: when its last file was verified */
+	int64_t sealed_ns; /* realtime: what was made until then is told of and sealed; 0: nothing
+			    */
+	int64_t settle_ns; /* how long an offload lies still before it is looked at, > 0 */
+};
+
+/*
+ * 1: so it looks, *ret_why says why for a person, and what to do. 0: it does not, or has not
+ * changed for so long that it is meant to be so. -ENOMEM, or what the catalog says.
+ */
+int offload_looks_incomplete(struct volume *volume, const struct offload *offload,
+			     const struct arrival *arrival, char *ret_why, size_t size);
