@@ -58,9 +58,13 @@ int export_write(const struct export_job *job, struct export_result *ret_result)
 /*
  * Read an export from @fd to its end and prove it: each member against its own digest, the packing
  * list and the index, all other bytes against the index. Findings and class are in @verdict;
- * CLASS_OK is the only good one. `why` is set when it is no export at all.
+ * CLASS_OK is the only good one. `why` is set when it is no export at all. It is read in a process
+ * of its own (apart.h), so no other thread may run; negative errno also without a sandbox.
  */
 int export_verify(int fd, export_tick tick, void *arg, struct verdict *verdict);
+
+/* The same in this process: what runs in that one, and for fuzzing. */
+int export_check(int fd, export_tick tick, void *arg, struct verdict *verdict);
 
 /* The index's line about @member, without its end. For both sides of it. -ENOMEM. */
 int export_put_row(FILE *out, const struct member *member, uint64_t offset);

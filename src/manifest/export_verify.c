@@ -434,7 +434,7 @@ static void check_fini(struct check *check)
 	free(check->row_bytes);
 }
 
-int export_verify(int fd, export_tick tick, void *arg, struct verdict *verdict)
+int export_check(int fd, export_tick tick, void *arg, struct verdict *verdict)
 {
 	cleanup_with(check_fini) struct check check = {
 		.stream = { .fd = fd, .index_start = UINT64_MAX, .index_end = UINT64_MAX },

@@ -2,31 +2,23 @@
 #include "manifest/reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "manifest/apart.h"
 #include "util/cleanup.h"
 #include "util/sandbox.h"
 
 /*
- * What goes through the pipe: frames, each with its payload behind it. Both ends are one program,
- * so the fields are as the compiler lays them out.
+ * Frames:
  *
  *   FRAME_MEMBER  struct frame_member, path, target (without NULs)
  *   FRAME_BYTES   struct frame_bytes, then bytes of the last member
  *   FRAME_DONE    int: 0 at the end of the archive, or an error; then why
  */
 enum frame_kind { FRAME_MEMBER = 1, FRAME_BYTES, FRAME_DONE };
-
-struct frame {
-	uint32_t kind, length; /* of the payload */
-};
 
 struct frame_member {
 	int64_t size, mtime_ns;
@@ -41,50 +33,11 @@ struct frame_bytes {
 };
 
 #define NO_TARGET UINT32_MAX
-#define PIPE_BYTES (1 << 20)
 #define PART_BYTES ((size_t)256 << 10)
 #define NAME_BYTES ((size_t)64 << 10)
 #define PAYLOAD_MAX (PART_BYTES + sizeof(struct frame_bytes))
 
-/* xz takes up to 1 GiB for what it unpacks (libarchive's limit), zstd less. */
-#define MEMORY_BYTES ((uint64_t)2 << 30)
-
 /* The process --------------------------------------------------------------------------- */
-
-static int send_all(int fd, const void *bytes, size_t length)
-{
-	const char *at = bytes;
-
-	while (length > 0) {
-		ssize_t n = write(fd, at, length);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			length -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-struct piece {
-	const void *bytes;
-	size_t length;
-};
-
-static int send_frame(int fd, enum frame_kind kind, const struct piece *pieces, size_t count)
-{
-	struct frame frame = { .kind = kind };
-	int r;
-
-	for (size_t i = 0; i < count; i++)
-		frame.length += (uint32_t)pieces[i].length;
-	r = send_all(fd, &frame, sizeof(frame));
-	for (size_t i = 0; r == 0 && i < count; i++)
-		r = send_all(fd, pieces[i].bytes, pieces[i].length);
-	return r;
-}
 
 static int send_member(int fd, const struct member *member)
 {
@@ -102,13 +55,13 @@ static int send_member(int fd, const struct member *member)
 		.encrypted = member->encrypted,
 		.digest = member->digest,
 	};
-	const struct piece pieces[] = { { &head, sizeof(head) },
-					{ member->path, path },
-					{ member->target ? member->target : "", target } };
+	const struct apart_piece pieces[] = { { &head, sizeof(head) },
+					      { member->path, path },
+					      { member->target ? member->target : "", target } };
 
 	if (path + target > NAME_BYTES)
 		return -ENAMETOOLONG;
-	return send_frame(fd, FRAME_MEMBER, pieces, 3);
+	return apart_send(fd, FRAME_MEMBER, pieces, 3);
 }
 
 static int send_bytes(int fd, struct unpacker *unpacker)
@@ -124,9 +77,10 @@ static int send_bytes(int fd, struct unpacker *unpacker)
 		head.raw = unpacker_raw_position(unpacker);
 		while (length > 0) {
 			size_t part = length < PART_BYTES ? length : PART_BYTES;
-			const struct piece pieces[] = { { &head, sizeof(head) }, { at, part } };
+			const struct apart_piece pieces[] = { { &head, sizeof(head) },
+							      { at, part } };
 
-			r = send_frame(fd, FRAME_BYTES, pieces, 2);
+			r = apart_send(fd, FRAME_BYTES, pieces, 2);
 			if (r < 0)
 				return r;
 			head.offset += part;
@@ -212,44 +166,44 @@ static int open_archive(struct first *first, struct unpacker **ret_unpacker)
 			     : unpacker_new(UNPACK_ANY, get, first, ret_unpacker);
 }
 
-/* Never returns to the program, nor through exit(): that would flush what is the parent's. */
-static _Noreturn void serve(int archive_fd, int fd, enum reader_flags flags)
+struct serving {
+	int archive_fd;
+	enum reader_flags flags;
+};
+
+static void serve(void *arg, int fd)
 {
 	static struct first first;
+	const struct serving *serving = arg;
 	struct unpacker *unpacker = NULL;
 	const char *why = "";
-	struct piece pieces[2];
+	struct apart_piece pieces[2];
 	int r;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* in case the parent has no time to say so */
-	(void)signal(SIGPIPE, SIG_DFL);
-	(void)signal(SIGINT, SIG_IGN); /* the parent decides */
-	r = prepare(archive_fd, &first);
+	r = prepare(serving->archive_fd, &first);
 	if (r == 0)
-		r = sandbox_enter(archive_fd, fd, SANDBOX_ANY_TIME, MEMORY_BYTES);
+		r = sandbox_enter(serving->archive_fd, fd, SANDBOX_ANY_TIME, APART_MEMORY_BYTES);
 	if (r == 0)
 		r = open_archive(&first, &unpacker);
 	if (r == 0)
-		r = send_archive(fd, unpacker, flags);
+		r = send_archive(fd, unpacker, serving->flags);
 	if (r == -ENAMETOOLONG)
 		why = "a name longer than any file system takes";
 	else if (r == -EBADMSG)
 		why = unpacker_why(unpacker);
-	pieces[0] = (struct piece){ &r, sizeof(r) };
-	pieces[1] = (struct piece){ why, strnlen(why, NAME_BYTES) };
-	(void)send_frame(fd, FRAME_DONE, pieces, 2); /* else the parent sees the pipe end */
+	pieces[0] = (struct apart_piece){ &r, sizeof(r) };
+	pieces[1] = (struct apart_piece){ why, strnlen(why, NAME_BYTES) };
+	(void)apart_send(fd, FRAME_DONE, pieces, 2); /* else the parent sees the pipe end */
 	unpacker_free(unpacker);
-	_exit(0);
 }
 
 /* The parent ---------------------------------------------------------------------------- */
 
 struct reader {
-	pid_t pid;
-	int fd;             /* owned */
-	struct frame frame; /* that came last and was not taken; kind 0: none */
-	char *payload;      /* owned, PAYLOAD_MAX bytes and a NUL */
-	char *names;        /* owned: path, NUL, target, NUL */
+	struct apart apart;
+	struct apart_frame frame; /* that came last and was not taken; kind 0: none */
+	char *payload;            /* owned, PAYLOAD_MAX bytes and a NUL */
+	char *names;              /* owned: path, NUL, target, NUL */
 	uint64_t raw;
 	bool in_file;
 	char why[256];
@@ -261,42 +215,21 @@ static int fail(struct reader *reader, const char *why)
 	return -EBADMSG;
 }
 
-static int receive(struct reader *reader, void *bytes, size_t length)
-{
-	char *at = bytes;
-
-	while (length > 0) {
-		ssize_t n = read(reader->fd, at, length);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return fail(reader, "its reader died of it");
-		if (n > 0) {
-			at += n;
-			length -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 /* The next frame, unless one waits. */
 static int look(struct reader *reader)
 {
-	struct frame frame;
+	struct apart_frame frame;
 	int r;
 
 	if (reader->frame.kind)
 		return 0;
-	r = receive(reader, &frame, sizeof(frame));
-	if (r < 0)
-		return r;
-	if (frame.kind < FRAME_MEMBER || frame.kind > FRAME_DONE || frame.length > PAYLOAD_MAX)
+	r = apart_receive(&reader->apart, &frame, reader->payload, PAYLOAD_MAX);
+	if (r == 0)
+		return fail(reader, "its reader died of it");
+	if (r == -EPROTO || (r > 0 && (frame.kind < FRAME_MEMBER || frame.kind > FRAME_DONE)))
 		return fail(reader, "its reader went wrong");
-	r = receive(reader, reader->payload, frame.length);
 	if (r < 0)
 		return r;
-	reader->payload[frame.length] = '\0';
 	reader->frame = frame;
 	return 0;
 }
@@ -401,41 +334,27 @@ int reader_bytes(struct reader *reader, const void **ret_bytes, size_t *ret_leng
 int reader_start(int fd, enum reader_flags flags, struct reader **ret_reader)
 {
 	cleanup_with(reader_free_slot) struct reader *reader = calloc(1, sizeof(*reader));
-	int pipe_fds[2], error;
+	struct serving serving = { fd, flags };
+	int r;
 
 	if (!reader)
 		return -ENOMEM;
-	reader->fd = -1;
+	reader->apart.fd = -1;
 	reader->payload = malloc(PAYLOAD_MAX + 1);
 	reader->names = malloc(2 * NAME_BYTES + 2);
 	if (!reader->payload || !reader->names)
 		return -ENOMEM;
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return -errno;
-	(void)fcntl(pipe_fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* only faster */
-	reader->pid = fork();
-	if (reader->pid == 0)
-		serve(fd, pipe_fds[1], flags);
-	error = errno;
-	(void)close(pipe_fds[1]); /* the process has it */
-	reader->fd = pipe_fds[0];
-	if (reader->pid < 0)
-		return -error;
-	*ret_reader = take_ptr(reader);
-	return 0;
+	r = apart_start(serve, &serving, &reader->apart);
+	if (r == 0)
+		*ret_reader = take_ptr(reader);
+	return r;
 }
 
 void reader_free(struct reader *reader)
 {
 	if (!reader)
 		return;
-	if (reader->fd >= 0)
-		(void)close(reader->fd); /* read only */
-	if (reader->pid > 0) {
-		(void)kill(reader->pid, SIGKILL);
-		while (waitpid(reader->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	apart_end(&reader->apart);
 	free(reader->payload);
 	free(reader->names);
 	free(reader);

@@ -22,6 +22,22 @@ BLOCK = 4 << 20
 PATIENCE = float(os.environ.get("MEDIAFS_TEST_PATIENCE", "60"))
 
 
+def sandboxed_child(program):
+    """The process id of the reader that @program has started, once it is in its sandbox."""
+    def child():
+        children = pathlib.Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text(
+            encoding="ascii").split()
+        if not children:
+            return None
+        status = pathlib.Path(f"/proc/{children[0]}/status").read_text(encoding="ascii")
+        return int(children[0]) if "Seccomp:\t2" in status else None
+    pid = wait_for(child, "the reader in its sandbox")
+    assert len(os.listdir(f"/proc/{pid}/fd")) == 2
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+    assert "Max open files            0 " in limits
+    return pid
+
+
 def wait_for(condition, what="a state", timeout=None):
     """Return condition()'s first true value; fail after the timeout."""
     deadline = time.monotonic() + (timeout or PATIENCE)

@@ -16,7 +16,8 @@ import tarfile
 
 import pytest
 
-from lib import MEDIAFS, PATIENCE, Site, flip, mediafs, pattern, run, same_tree, tool
+from lib import (MEDIAFS, PATIENCE, Site, flip, mediafs, pattern, run, same_tree,
+                 sandboxed_child, tool)
 
 RECORD = 512 << 10
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
@@ -173,6 +174,19 @@ def test_verify_finds_every_byte(archive, tmp_path):
     flip(copy, clip.offset_data + 5)
     flip(copy, clip.offset_data + (600 << 10))
     assert damaged(verify(copy)[1]) == {clip.name}
+
+
+def test_who_verifies_can_do_nothing_else(archive, tmp_path):
+    """What reads the archive has a filter for its calls and no other descriptors; it may die."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen([MEDIAFS, "export", "--verify", fifo, "--json"],
+                          stdout=subprocess.PIPE) as program, open(fifo, "wb") as pipe:
+        pipe.write(archive.read_bytes()[:RECORD])
+        pipe.flush()
+        os.kill(sandboxed_child(program), signal.SIGKILL)
+        answer = json.loads(program.communicate()[0])
+    assert program.returncode == 5 and "died" in answer["error"], answer
 
 
 def test_verify_finds_what_is_not_whole(archive, tmp_path):
