@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "cli/offload.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/folder.h"
 #include "util/io.h"
 
 #define PART_SUFFIX ".mediafs-part"
@@ -292,17 +291,6 @@ static int read_item(struct copying *copying, struct item *item)
 
 /* The part ---------------------------------------------------------------------------------- */
 
-/* What somebody put into the volume must not lead out of it. */
-static int open_beneath(const struct offload_card *card, const char *path, int flags, mode_t mode)
-{
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
-				.mode = mode,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	long fd = syscall(SYS_openat2, card->to_fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
-}
-
 /* The room there is now: what cannot fit does not fill the volume first. */
 static int check_room(const struct offload_card *card, uint64_t size)
 {
@@ -346,7 +334,7 @@ static int write_part(struct copying *copying, struct item *item, const char *pa
 
 	item->doing = "write it";
 	if (r == 0) {
-		card->part_fd = open_beneath(card, part, O_CREAT | O_EXCL | O_WRONLY, 0600);
+		card->part_fd = open_beneath(card->to_fd, part, O_CREAT | O_EXCL | O_WRONLY, 0600);
 		r = card->part_fd < 0 ? card->part_fd : 0;
 	}
 	if (r < 0)
@@ -377,7 +365,7 @@ static int adopt_part(struct copying *copying, struct item *item, const char *pa
 		return errno == ENOENT ? 0 : -errno;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == item->entry->size &&
 	    offload_ask(card, part, &digest) == 1) {
-		cleanup_close int fd = open_beneath(card, part, O_RDONLY, 0);
+		cleanup_close int fd = open_beneath(card->to_fd, part, O_RDONLY, 0);
 
 		r = fd < 0 ? fd : read_item(copying, item);
 		if (r < 0)

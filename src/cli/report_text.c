@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/report.h"
+#include "util/markup.h"
 #include "util/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -28,28 +29,14 @@ static bool is_hidden(uint32_t code)
 
 static void put_html_code(FILE *out, uint32_t code, const char *bytes, size_t length)
 {
-	switch (code) {
-	case '&':
-		(void)fputs("&amp;", out);
-		break;
-	case '<':
-		(void)fputs("&lt;", out);
-		break;
-	case '>':
-		(void)fputs("&gt;", out);
-		break;
-	case '"':
-		(void)fputs("&quot;", out);
-		break;
-	case '\'':
-		(void)fputs("&#39;", out);
-		break;
-	default:
-		if (is_hidden(code))
-			(void)fprintf(out, "<span class=\"code\">U+%04X</span>", code);
-		else
-			(void)fwrite(bytes, 1, length, out);
-	}
+	const char *entity = code == '\'' ? "&#39;" : markup_entity(code);
+
+	if (entity)
+		(void)fputs(entity, out);
+	else if (is_hidden(code))
+		(void)fprintf(out, "<span class=\"code\">U+%04X</span>", code);
+	else
+		(void)fwrite(bytes, 1, length, out);
 }
 
 void report_put_html(FILE *out, const char *text)

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/source.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/folder.h"
 #include "util/io.h"
 
 /* More names than any card has: it is a whole disk. */
@@ -27,65 +25,6 @@ struct walk {
 	const struct card_rules *rules;
 	unsigned depth;
 };
-
-struct names {
-	char **list; /* owned strings */
-	size_t count, room;
-};
-
-static void names_fini(struct names *names)
-{
-	for (size_t i = 0; i < names->count; i++)
-		free(names->list[i]);
-	free(names->list);
-}
-
-static int add_name(struct names *names, const char *name)
-{
-	if (names->count == names->room) {
-		size_t room = names->room ? names->room * 2 : 64;
-		char **grown = reallocarray(names->list, room, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		names->list = grown;
-		names->room = room;
-	}
-	names->list[names->count] = strdup(name);
-	return names->list[names->count++] ? 0 : -ENOMEM;
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Sorted. An error in the middle of a folder is one: fts(3) would take it for the end. */
-static int read_names(int fd, struct names *names)
-{
-	cleanup_closedir DIR *dir = fdopendir(fd);
-	const struct dirent *entry;
-	int r = 0;
-
-	if (!dir) {
-		r = -errno;
-		(void)close(fd);
-		return r;
-	}
-	for (errno = 0, entry = readdir(dir); entry; errno = 0, entry = readdir(dir)) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (names->count == ENTRIES_MAX)
-			return -E2BIG;
-		r = add_name(names, entry->d_name);
-		if (r < 0)
-			return r;
-	}
-	r = -errno;
-	if (names->count)
-		qsort(names->list, names->count, sizeof(*names->list), by_name);
-	return r;
-}
 
 /* Takes @path, also on failure. NULL with *ret_error. */
 static struct source_entry *add_entry(struct source *source, char *path, int *ret_error)
@@ -189,7 +128,7 @@ static int walk_folder(struct walk *walk, int fd, const char *path, bool litter)
 {
 	cleanup_with(names_fini) struct names names = { 0 };
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	int failed = copy < 0 ? -errno : read_names(copy, &names);
+	int failed = copy < 0 ? -errno : names_read(copy, ENTRIES_MAX, &names);
 	int r = failed == -ENOMEM || failed == -E2BIG ? failed : 0;
 
 	for (size_t i = 0; r == 0 && i < names.count; i++)
@@ -241,16 +180,6 @@ uint64_t source_total(const struct source *source, uint64_t *ret_bytes)
 	return files;
 }
 
-/* Never through a symbolic link, nor out of the source; a fifo is not waited for. */
-static int open_beneath(const struct source *source, const char *path, int flags)
-{
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	long fd = syscall(SYS_openat2, source->fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
-}
-
 static int check_stat(int fd, const struct source_entry *entry)
 {
 	struct source_entry now = { 0 };
@@ -267,7 +196,7 @@ static int check_stat(int fd, const struct source_entry *entry)
 
 int source_check(const struct source *source, const struct source_entry *entry)
 {
-	cleanup_close int fd = open_beneath(source, entry->path, O_PATH);
+	cleanup_close int fd = open_beneath(source->fd, entry->path, O_PATH, 0);
 
 	return fd < 0 ? fd : check_stat(fd, entry);
 }
@@ -307,7 +236,9 @@ int source_hash(const struct source *source, const struct source_entry *entry,
 {
 	cleanup_with(hashes_free_slot) struct hashes *hashes =
 		hash->formats ? hashes_new(hash->formats) : NULL;
-	cleanup_close int fd = open_beneath(source, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	/* A fifo is not waited for. */
+	cleanup_close int fd =
+		open_beneath(source->fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	struct hashing hashing = { hash, hashes };
 	struct readback readback = {
 		.pace = keep_pace, .tap = take_bytes, .release = release, .arg = &hashing

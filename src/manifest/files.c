@@ -3,26 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/folder.h"
 #include "util/io.h"
-
-int open_beneath(int root, const char *path, int flags)
-{
-	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC | O_NOFOLLOW,
-				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-	long fd = syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof(how));
-
-	return fd < 0 ? -errno : (int)fd;
-}
 
 /* The folder that @path lies in, and its own name there. */
 static int open_folder(const int *root, const char *path, const char **ret_name)
@@ -31,7 +21,7 @@ static int open_folder(const int *root, const char *path, const char **ret_name)
 	cleanup_free char *folder = strndup(path, slash ? (size_t)(slash - path) : 0);
 
 	*ret_name = slash ? slash + 1 : path;
-	return folder ? open_beneath(*root, folder, O_RDONLY | O_DIRECTORY) : -ENOMEM;
+	return folder ? open_beneath(*root, folder, O_RDONLY | O_DIRECTORY, 0) : -ENOMEM;
 }
 
 static int make_folder(void *arg, const char *path)
@@ -80,7 +70,7 @@ static int remove_path(void *arg, const char *path)
 /* In a mounted volume a folder says so itself: xattr user.mediafs.sealed (mediafs(1)). */
 static int is_sealed(void *arg, const char *path)
 {
-	cleanup_close int fd = open_beneath(*(const int *)arg, path, O_RDONLY | O_DIRECTORY);
+	cleanup_close int fd = open_beneath(*(const int *)arg, path, O_RDONLY | O_DIRECTORY, 0);
 	char text[2];
 
 	if (fd < 0)

@@ -24,9 +24,3 @@ struct manifest_files {
 
 /* Directly: @fd is the folder, borrowed for as long as the result is used. */
 struct manifest_files manifest_files_of(const int *fd);
-
-/*
- * Open @path below the folder @root: never through a symbolic link, nor out of it. @flags as
- * open(2). "" is the folder itself.
- */
-int open_beneath(int root, const char *path, int flags);

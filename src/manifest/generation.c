@@ -12,6 +12,7 @@
 #include "manifest/ignore.h"
 #include "manifest/xml.h"
 #include "util/cleanup.h"
+#include "util/folder.h"
 #include "util/io.h"
 
 /* So that the name with number, date and ending stays below 255 bytes. */
@@ -173,7 +174,7 @@ static int remove_name(const struct spot *spot, const char *name)
 static int remove_leftovers(const struct spot *spot, const char *prefix)
 {
 	cleanup_closedir DIR *dir = NULL;
-	int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY);
+	int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY, 0);
 
 	if (fd < 0)
 		return fd;
@@ -229,7 +230,7 @@ static int says(const struct spot *spot, const char *name, const char *comment)
 {
 	cleanup_with(list_fini) struct list list = { 0 };
 	cleanup_free char *bytes = NULL;
-	cleanup_close int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY);
+	cleanup_close int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY, 0);
 	unsigned long line;
 	const char *why;
 	size_t length;

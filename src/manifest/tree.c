@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manifest/tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/folder.h"
 #include "util/io.h"
 
 /* One descriptor a level is open while walking. */
@@ -177,49 +177,6 @@ static enum verdict_class enter_scope(struct walk *walk, int fd, struct node *fo
 	return r < 0 ? fail(walk, folder->path, r) : CLASS_OK;
 }
 
-struct names {
-	char **list; /* owned strings */
-	size_t count;
-};
-
-static void names_fini(struct names *names)
-{
-	for (size_t i = 0; i < names->count; i++)
-		free(names->list[i]);
-	free(names->list);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The names in the folder @fd (taken), sorted by bytes. */
-static int read_names(int fd, struct names *names)
-{
-	cleanup_closedir DIR *dir = fdopendir(fd);
-	const struct dirent *entry;
-	int r = 0;
-
-	if (!dir) {
-		r = -errno;
-		(void)close(fd);
-		return r;
-	}
-	for (errno = 0, entry = readdir(dir); entry; errno = 0, entry = readdir(dir)) {
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		r = add_string(&names->list, &names->count, entry->d_name);
-		if (r < 0)
-			return r;
-	}
-	if (errno)
-		return -errno;
-	if (names->count)
-		qsort(names->list, names->count, sizeof(char *), by_name);
-	return 0;
-}
-
 /* A folder of a history, whole or not. */
 static bool is_ours(const char *name)
 {
@@ -293,7 +250,7 @@ static enum verdict_class walk_folder(struct walk *walk, int fd, struct node *fo
 	if (class != CLASS_OK)
 		return class;
 	copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = copy < 0 ? -errno : read_names(copy, &names);
+	r = copy < 0 ? -errno : names_read(copy, SIZE_MAX, &names);
 	if (r < 0)
 		return fail(walk, folder->path, r);
 	walk->depth++;

@@ -11,6 +11,7 @@
 #include "hash/readback.h"
 #include "manifest/files.h"
 #include "util/cleanup.h"
+#include "util/folder.h"
 #include "util/clock.h"
 #include "util/thread.h"
 
@@ -83,7 +84,7 @@ static int hash_file(struct hashing *hashing, struct node *node)
 
 	if (!hashes)
 		return -ENOMEM;
-	fd = open_beneath(hashing->tree->fd, node->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	fd = open_beneath(hashing->tree->fd, node->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	if (fd < 0)
 		return fd;
 	r = readback_file(fd, &readback);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/markup.h"
 #include "util/utf8.h"
 
 /* Nothing that we read is deeper than 5; metadata of others may be. */
@@ -196,26 +197,13 @@ bool xml_can_carry(const char *text)
 void xml_put(FILE *out, const char *text)
 {
 	for (; *text; text++) {
-		switch (*text) {
-		case '&':
-			(void)fputs("&amp;", out);
-			break;
-		case '<':
-			(void)fputs("&lt;", out);
-			break;
-		case '>':
-			(void)fputs("&gt;", out);
-			break;
-		case '"':
-			(void)fputs("&quot;", out);
-			break;
-		case '\t':
-		case '\n':
-		case '\r': /* as they are, readers would normalise them */
+		const char *entity = markup_entity((unsigned char)*text);
+
+		if (entity)
+			(void)fputs(entity, out);
+		else if (strchr("\t\n\r", *text)) /* as they are, readers would normalise them */
 			(void)fprintf(out, "&#%d;", *text);
-			break;
-		default:
+		else
 			(void)fputc(*text, out);
-		}
 	}
 }

@@ -8,17 +8,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "hash/readback.h"
 #include "tier/internal.h"
 #include "util/cleanup.h"
+#include "util/folder.h"
 #include "util/io.h"
 
 int dir_error(int error)
@@ -61,16 +60,9 @@ int dir_readback_error(int fd, int r, enum readback_source source)
 
 int dir_open_beneath(int root_fd, const char *path, int flags)
 {
-	struct open_how how = {
-		.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd;
+	int fd = open_beneath(root_fd, path, flags, 0);
 
-	do {
-		fd = syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
-	} while (fd < 0 && errno == EINTR);
-	return fd < 0 ? dir_error(-errno) : (int)fd;
+	return fd < 0 ? dir_error(fd) : fd;
 }
 
 /* The identity file, open: -EHOSTDOWN unless it is there and the expected one. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/markup.h"
 
 #define MAX_DEPTH 8
 
@@ -132,25 +133,9 @@ char *s3_xml_escape(const char *text)
 	if (!out)
 		return NULL;
 	for (; *text; text++) {
-		switch (*text) {
-		case '&':
-			(void)fputs("&amp;", out);
-			break;
-		case '<':
-			(void)fputs("&lt;", out);
-			break;
-		case '>':
-			(void)fputs("&gt;", out);
-			break;
-		case '"':
-			(void)fputs("&quot;", out);
-			break;
-		case '\'':
-			(void)fputs("&apos;", out);
-			break;
-		default:
-			(void)fputc(*text, out);
-		}
+		const char *entity = markup_entity((unsigned char)*text);
+
+		(void)(entity ? fputs(entity, out) : fputc(*text, out));
 	}
 	if (fclose(out) != 0) {
 		free(escaped);
