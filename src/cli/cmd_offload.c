@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/offload.h"
+#include "control/protocol.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 
@@ -27,21 +28,16 @@ static int publish(const struct offload_card *card, struct item *item, const cha
 	return 0;
 }
 
-/* True when it is settled what became of @item; false: it has not been read back yet. */
-static bool settle(struct offload *offload, const struct offload_card *card, struct item *item)
+/* What became of @item, which was read back: @known and @digest are what offload_ask() says. */
+static void settle(struct offload *offload, const struct offload_card *card, struct item *item,
+		   int known, const struct digest *digest)
 {
 	char part[OFFLOAD_PATH_MAX + 64];
-	struct digest digest;
-	int r;
+	int r = known;
 
-	if (item->state != ITEM_COPIED)
-		return true;
 	(void)offload_part(item->entry->path, part, sizeof(part)); /* it was long enough before */
-	r = offload_ask(card, part, &digest);
-	if (r == 0)
-		return false;
 	item->doing = "have it verified";
-	if (r == 1 && !digest_equal(&digest, &item->digest)) {
+	if (r == 1 && !digest_equal(digest, &item->digest)) {
 		item->state = ITEM_DIFFERS;
 	} else if (r == 1) {
 		item->doing = "give it its name";
@@ -57,41 +53,94 @@ static bool settle(struct offload *offload, const struct offload_card *card, str
 		atomic_store(&offload->volume_gone, true);
 		atomic_store(&offload->stopped, true);
 	}
-	return true;
+}
+
+/* Copied files, some that follow each other. */
+struct batch {
+	struct item *items[KNOWN_ITEMS_MAX];
+	int known[KNOWN_ITEMS_MAX]; /* as of offload_ask() */
+	struct digest digests[KNOWN_ITEMS_MAX];
+	size_t count;
+};
+
+static void ask_batch(const struct offload *offload, struct offload_card *card, struct batch *batch)
+{
+	if (offload->client && offload_known_parts(card, batch->items, batch->count, batch->known,
+						   batch->digests) == 0)
+		return;
+	for (size_t i = 0; i < batch->count; i++) {
+		char part[OFFLOAD_PATH_MAX + 64];
+
+		(void)offload_part(batch->items[i]->entry->path, part, sizeof(part));
+		batch->known[i] = offload_ask(card, part, &batch->digests[i]);
+	}
+}
+
+/*
+ * Settle what was read back of some files from the first that is not told on, below @end: of as
+ * many as were read back the last time, for each question costs. The index behind those.
+ */
+static size_t settle_some(struct offload *offload, struct offload_card *card, size_t end)
+{
+	struct batch batch = { .count = 0 };
+	size_t at = card->told, bytes = 0, settled = 0;
+
+	for (; at < end && batch.count < card->window && bytes < REQUEST_MAX_BYTES / 4; at++) {
+		struct item *item = &card->items[at];
+
+		if (item->state != ITEM_COPIED)
+			continue;
+		bytes += strlen(card->below) + strlen(item->entry->path);
+		batch.items[batch.count++] = item;
+	}
+	ask_batch(offload, card, &batch);
+	for (size_t i = 0; i < batch.count && !atomic_load(&offload->volume_gone); i++) {
+		if (batch.known[i] == 0)
+			continue;
+		settle(offload, card, batch.items[i], batch.known[i], &batch.digests[i]);
+		settled++;
+	}
+	card->window = settled == batch.count ? settled * 2 : settled;
+	if (card->window > KNOWN_ITEMS_MAX)
+		card->window = KNOWN_ITEMS_MAX;
+	if (card->window == 0)
+		card->window = 1;
+	return at;
 }
 
 /* Settle and tell what there is of @card. True when nothing more will come. */
-static bool follow(struct offload *offload, struct offload_card *card, size_t *told)
+static bool follow(struct offload *offload, struct offload_card *card)
 {
-	size_t looked;
+	size_t looked, asked = card->told;
 	bool ended;
 
 	mutex_lock(&card->lock);
-	looked = card->looked;
-	ended = card->ended;
+	ended = card->running == 0;
+	looked = ended ? card->count : card->looked;
 	mutex_unlock(&card->lock);
-	/* When all is to stop, what was not read back yet is left as it is for the next run. */
-	while (*told < looked && !atomic_load(&offload->volume_gone)) {
-		struct item *item = &card->items[*told];
+	while (card->told < looked && !atomic_load(&offload->volume_gone)) {
+		struct item *item = &card->items[card->told];
 
-		if (!settle(offload, card, item)) {
-			if (!atomic_load(&offload->stopped))
-				break;
-		} else {
+		if (item->state == ITEM_COPIED && card->told >= asked)
+			asked = settle_some(offload, card, looked);
+		/* When all is to stop, what was not read back yet is left as it is for the next
+		 * run. */
+		if (item->state == ITEM_COPIED && !atomic_load(&offload->stopped))
+			break;
+		if (item->state != ITEM_COPIED && item->state != ITEM_WAITS)
 			offload_tell_item(offload, card, item);
-		}
-		++*told;
+		card->told++;
 	}
-	return ended && (*told == looked || atomic_load(&offload->volume_gone));
+	return ended && (card->told == looked || atomic_load(&offload->volume_gone));
 }
 
-static void follow_all(struct offload *offload, size_t *told)
+static void follow_all(struct offload *offload)
 {
 	for (;;) {
 		bool done = true;
 
 		for (size_t i = 0; i < offload->count; i++)
-			done = follow(offload, &offload->cards[i], &told[i]) && done;
+			done = follow(offload, &offload->cards[i]) && done;
 		if (done)
 			return;
 		offload_tell_progress(offload);
@@ -101,23 +150,43 @@ static void follow_all(struct offload *offload, size_t *told)
 	}
 }
 
+/* As many copiers as can be had; one is enough. */
+static int start_card(struct offload_card *card)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < OFFLOAD_COPIERS; i++) {
+		struct copier *copier = &card->copiers[i];
+
+		*copier = (struct copier){ .card = card, .part_fd = -1 };
+		mutex_lock(&card->lock);
+		card->running++;
+		mutex_unlock(&card->lock);
+		r = thread_start(&copier->thread, "card", offload_copy, copier);
+		if (r == 0)
+			continue;
+		scoped_lock(&card->lock);
+		card->running--;
+		break;
+	}
+	return card->copiers[0].thread.running ? 0 : r;
+}
+
 static int copy_cards(struct offload *offload)
 {
-	cleanup_free size_t *told = calloc(offload->count, sizeof(*told));
-	int r = told ? 0 : -ENOMEM;
+	int r = 0;
 
 	offload->start_ns = monotonic_ns();
-	for (size_t i = 0; r == 0 && i < offload->count; i++) {
-		struct offload_card *card = &offload->cards[i];
-
-		r = thread_start(&card->thread, "card", offload_copy, card);
-	}
+	for (size_t i = 0; r == 0 && i < offload->count; i++)
+		r = start_card(&offload->cards[i]);
 	if (r < 0)
 		atomic_store(&offload->stopped, true);
 	else
-		follow_all(offload, told);
-	for (size_t i = 0; i < offload->count; i++)
-		thread_join(&offload->cards[i].thread);
+		follow_all(offload);
+	for (size_t i = 0; i < offload->count; i++) {
+		for (size_t j = 0; j < OFFLOAD_COPIERS; j++)
+			thread_join(&offload->cards[i].copiers[j].thread);
+	}
 	if (r < 0)
 		return cli_fail_errno(offload->cli, r, "cannot start");
 	return offload_tell_end(offload);

@@ -46,9 +46,23 @@ struct item {
 	enum item_manifest manifest;
 	char *manifest_why; /* owned; of a difference */
 	bool cached;        /* read again from memory: that proves nothing */
+	bool is_alone;      /* its folder was made by this run: nothing can have its name */
+	bool is_looked_at;  /* guarded by the card's lock */
 };
 
 struct offload;
+struct offload_card;
+
+/* Small files cost round trips, not bytes: so many of a card are on their way at once. */
+#define OFFLOAD_COPIERS 4
+
+/* A thread that copies files of a card, one at a time. The first takes the large ones. */
+struct copier {
+	struct offload_card *card; /* borrowed */
+	struct thread thread;
+	struct ahead writer;
+	int part_fd;
+};
 
 struct offload_card {
 	/* Constant while it is copied. */
@@ -60,7 +74,7 @@ struct offload_card {
 	char *to;          /* owned; the folder, absolute, in the mount */
 	char *below;       /* owned; the same as a path in the volume, with a slash at its end */
 	int to_fd;         /* owned; the same */
-	struct client *client;     /* owned; NULL: this user may not ask */
+	struct client *client;     /* owned; of the first copier; NULL: this user may not ask */
 	int marker_fd;             /* owned; holds the lock */
 	bool resumed;              /* the marker was there already */
 	struct expected *expected; /* owned; what the manifests on the card say */
@@ -70,18 +84,21 @@ struct offload_card {
 	uint64_t bytes;
 	char device[48]; /* in /sys/dev/block, "" none: when it vanishes, so did the card */
 
-	/* Of the card's thread, to be looked at when it has ended. */
-	struct thread thread;
-	struct ahead writer;
-	int part_fd;
-	unsigned misses; /* files in a row that were read to see that they are not elsewhere */
-	uint64_t attributes_lost; /* that the volume does not take */
+	struct copier copiers[OFFLOAD_COPIERS];
+	unsigned misses; /* of the first: files in a row, read to see that they are not elsewhere */
+	_Atomic uint64_t attributes_lost; /* that the volume does not take */
+	_Atomic uint64_t seen_bytes;      /* for progress only */
 
-	_Atomic uint64_t seen_bytes; /* for progress only */
-	struct mutex lock;           /* rank 98; guards the rest */
-	size_t looked;               /* items that the thread is through with */
-	bool ended;
-	bool gone; /* the card vanished */
+	struct mutex lock; /* rank 98; guards the rest */
+	size_t next_small, next_large;
+	size_t done;      /* items that were looked at */
+	size_t looked;    /* of those, how many from the first on without a gap */
+	unsigned running; /* copiers */
+	bool gone;        /* the card vanished */
+
+	/* Of the thread that follows. */
+	size_t told;   /* items that it is through with */
+	size_t window; /* so many files are asked for at once */
 };
 
 struct offload {
@@ -90,6 +107,7 @@ struct offload {
 	bool replace, reread, whole;
 	struct offload_card *cards; /* owned */
 	size_t count;
+	struct client *client; /* owned; of the thread that follows; NULL: this user may not ask */
 	int64_t start_ns;
 	atomic_bool stopped;     /* by a signal, or since the volume is gone */
 	atomic_bool volume_gone; /* the daemon ended, or the volume was unmounted */
@@ -127,7 +145,15 @@ int offload_known(const struct offload_card *card, struct item *item);
  */
 bool offload_history_goes_on(const struct offload_card *card, const char *path);
 
-/* cli/offload_copy.c: the card's thread. */
+/*
+ * What the daemon knows of the parts of @items, all ITEM_COPIED: result and digest of each, as of
+ * offload_ask(). Fails where this user may not ask.
+ */
+#define KNOWN_ITEMS_MAX 256 /* as many as the daemon takes: control/request_known.c */
+int offload_known_parts(struct offload_card *card, struct item *const *items, size_t count,
+			int *ret_results, struct digest *ret_digests);
+
+/* cli/offload_copy.c: a copier. */
 void *offload_copy(void *arg);
 
 /* True for an error after which nothing can be had from the volume. */

@@ -38,15 +38,22 @@
 
 /* One file on its way. */
 struct copying {
+	struct copier *copier;
 	struct offload_card *card;
 	const struct source_entry *entry;
 	uint64_t offset;
+	uint64_t seen;  /* bytes that were read, as progress has them */
 	bool writing;   /* a write was begun */
 	int dest_error; /* why it could not be written */
 	/* The digest of as many bytes as what has the name already has. */
 	struct digest_state *prefix; /* owned; NULL: not asked for */
 	uint64_t prefix_bytes;
 };
+
+static bool is_small(const struct item *item)
+{
+	return item->entry->size < KNOWN_FROM_BYTES;
+}
 
 bool offload_volume_is_gone(int error)
 {
@@ -168,7 +175,7 @@ static int copy_attributes(struct offload_card *card, const char *path, int to)
 		if (n < 0 || fsetxattr(to, name, value, (size_t)n, 0) < 0) {
 			if (offload_volume_is_gone(-errno))
 				return -errno;
-			card->attributes_lost++;
+			atomic_fetch_add(&card->attributes_lost, 1);
 		}
 	}
 	return 0;
@@ -178,9 +185,9 @@ static int copy_attributes(struct offload_card *card, const char *path, int to)
 
 static int write_block(void *arg, void *buffer, uint64_t offset, size_t length)
 {
-	const struct offload_card *card = arg;
+	const struct copier *copier = arg;
 
-	return write_at(card->part_fd, buffer, length, (off_t)offset);
+	return write_at(copier->part_fd, buffer, length, (off_t)offset);
 }
 
 /* The block before is written: its memory may be read into. */
@@ -189,7 +196,7 @@ static void await_write(void *arg)
 	struct copying *copying = arg;
 
 	if (copying->writing && copying->dest_error == 0)
-		copying->dest_error = ahead_wait(&copying->card->writer);
+		copying->dest_error = ahead_wait(&copying->copier->writer);
 	copying->writing = false;
 }
 
@@ -205,16 +212,16 @@ static int before_block(void *arg, uint64_t bytes)
 static int take_block(void *arg, const void *bytes, size_t length)
 {
 	struct copying *copying = arg;
-	struct offload_card *card = copying->card;
+	struct copier *copier = copying->copier;
 	uint64_t offset = copying->offset;
 
-	if (card->part_fd >= 0 && length == copying->entry->size) {
-		copying->dest_error = write_at(card->part_fd, bytes, length, 0);
-	} else if (card->part_fd >= 0) {
+	if (copier->part_fd >= 0 && length == copying->entry->size) {
+		copying->dest_error = write_at(copier->part_fd, bytes, length, 0);
+	} else if (copier->part_fd >= 0) {
 		await_write(copying);
 		if (copying->dest_error)
 			return -ECANCELED;
-		ahead_begin(&card->writer, (void *)bytes, offset, length);
+		ahead_begin(&copier->writer, (void *)bytes, offset, length);
 		copying->writing = true;
 	}
 	if (copying->prefix && offset < copying->prefix_bytes) {
@@ -223,7 +230,8 @@ static int take_block(void *arg, const void *bytes, size_t length)
 		digest_update(copying->prefix, bytes, left < length ? (size_t)left : length);
 	}
 	copying->offset += length;
-	atomic_fetch_add(&card->seen_bytes, length);
+	copying->seen += length;
+	atomic_fetch_add(&copying->card->seen_bytes, length);
 	return copying->dest_error ? -ECANCELED : 0;
 }
 
@@ -312,40 +320,45 @@ static int set_times(int fd, int64_t mtime_ns)
 static int dress_part(struct offload_card *card, const struct source_entry *entry, int fd)
 {
 	int r = copy_attributes(card, entry->path, fd);
+	struct stat st;
 
-	if (r == 0 && fchmod(fd, entry->mode & MODE_BITS) < 0)
+	if (r == 0 && (fstat(fd, &st) < 0 || ((st.st_mode & 07777u) != (entry->mode & MODE_BITS) &&
+					      fchmod(fd, entry->mode & MODE_BITS) < 0)))
 		r = -errno;
 	return r < 0 ? r : set_times(fd, entry->mtime_ns);
 }
 
-static int close_part(struct offload_card *card, const struct source_entry *entry)
+static int close_part(struct copier *copier, const struct source_entry *entry)
 {
-	int r = dress_part(card, entry, card->part_fd);
+	int r = dress_part(copier->card, entry, copier->part_fd);
 
-	if (close(take_fd(card->part_fd)) < 0 && r == 0)
+	if (close(take_fd(copier->part_fd)) < 0 && r == 0)
 		r = -errno;
 	return r;
 }
 
 static int write_part(struct copying *copying, struct item *item, const char *part)
 {
+	struct copier *copier = copying->copier;
 	struct offload_card *card = copying->card;
-	int r = check_room(card, item->entry->size);
+	int r = is_small(item) ? 0 : check_room(card, item->entry->size);
 
 	item->doing = "write it";
 	if (r == 0) {
-		card->part_fd = open_beneath(card->to_fd, part, O_CREAT | O_EXCL | O_WRONLY, 0600);
-		r = card->part_fd < 0 ? card->part_fd : 0;
+		/* The owner may write: attributes follow. */
+		copier->part_fd = open_beneath(card->to_fd, part, O_CREAT | O_EXCL | O_WRONLY,
+					       (item->entry->mode & 0777) | 0600);
+		r = copier->part_fd < 0 ? copier->part_fd : 0;
 	}
 	if (r < 0)
 		return r;
 	r = read_item(copying, item);
 	if (r == 0) {
 		item->doing = "write it";
-		r = close_part(card, item->entry);
+		r = close_part(copier, item->entry);
 	}
-	if (card->part_fd >= 0)
-		(void)close(take_fd(card->part_fd)); /* it failed already */
+	if (copier->part_fd >= 0)
+		(void)close(take_fd(copier->part_fd)); /* it failed already */
 	if (r < 0)
 		(void)unlinkat(card->to_fd, part, 0);
 	return r;
@@ -463,7 +476,9 @@ static int look_at(struct copying *copying, struct item *item)
 	item->doing = "look at what has its name";
 	if (r < 0)
 		return r;
-	if (fstatat(card->to_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (item->is_alone) {
+		; /* neither the file nor a part of it can be there */
+	} else if (fstatat(card->to_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		item->state = S_ISREG(st.st_mode) ? ITEM_WAITS : ITEM_OTHER;
 		if (S_ISREG(st.st_mode))
 			r = judge_there(copying, item, (uint64_t)st.st_size);
@@ -472,7 +487,7 @@ static int look_at(struct copying *copying, struct item *item)
 	} else if (errno != ENOENT) {
 		return -errno;
 	}
-	r = copying->prefix ? 0 : adopt_part(copying, item, part);
+	r = copying->prefix || item->is_alone ? 0 : adopt_part(copying, item, part);
 	if (r == 0 && item->size_known && !item->replaces && card->misses < MISSES_MAX) {
 		r = find_elsewhere(copying, item);
 		if (r != 0)
@@ -508,17 +523,52 @@ static void fail(struct offload_card *card, struct item *item, int error)
 	}
 }
 
+/* The next item of that size at or after *@next, which moves behind it. NULL: none. */
+static struct item *next_locked(struct offload_card *card, size_t *next, bool small)
+{
+	while (*next < card->count) {
+		struct item *item = &card->items[(*next)++];
+
+		if (is_small(item) == small)
+			return item;
+	}
+	return NULL;
+}
+
+static struct item *take_item(struct copier *copier)
+{
+	struct offload_card *card = copier->card;
+	struct item *item = NULL;
+
+	scoped_lock(&card->lock);
+	if (card->gone || atomic_load(&card->offload->stopped))
+		return NULL;
+	if (copier == card->copiers)
+		item = next_locked(card, &card->next_large, false);
+	return item ? item : next_locked(card, &card->next_small, true);
+}
+
+static void item_done(struct offload_card *card, struct item *item, const struct copying *copying)
+{
+	atomic_fetch_add(&card->seen_bytes, item->entry->size - copying->seen); /* wraps */
+	scoped_lock(&card->lock);
+	item->is_looked_at = true;
+	card->done++;
+	while (card->looked < card->count && card->items[card->looked].is_looked_at)
+		card->looked++;
+}
+
 void *offload_copy(void *arg)
 {
-	struct offload_card *card = arg;
+	struct copier *copier = arg;
+	struct offload_card *card = copier->card;
 	const struct offload *offload = card->offload;
-	uint64_t before = 0;
-	bool gone = false;
+	struct item *item;
 
-	ahead_init(&card->writer, write_block, card, AHEAD_THREAD);
-	for (size_t i = 0; i < card->count && !gone && !atomic_load(&offload->stopped); i++) {
-		struct item *item = &card->items[i];
-		struct copying copying = { .card = card, .entry = item->entry };
+	ahead_init(&copier->writer, write_block, copier,
+		   copier == card->copiers ? AHEAD_THREAD : 0);
+	while ((item = take_item(copier)) != NULL) {
+		struct copying copying = { .copier = copier, .card = card, .entry = item->entry };
 		int r = look_at(&copying, item);
 
 		digest_free(copying.prefix);
@@ -526,14 +576,10 @@ void *offload_copy(void *arg)
 			break;
 		if (r < 0)
 			fail(card, item, r);
-		before += item->entry->size;
-		atomic_store(&card->seen_bytes, before);
-		scoped_lock(&card->lock);
-		card->looked = i + 1;
-		gone = card->gone;
+		item_done(card, item, &copying);
 	}
-	ahead_fini(&card->writer);
+	ahead_fini(&copier->writer);
 	scoped_lock(&card->lock);
-	card->ended = true;
+	card->running--;
 	return NULL;
 }

@@ -288,13 +288,13 @@ static int take_marker(struct offload *offload, struct offload_card *card)
 	return 0;
 }
 
-/* A folder is made, or is one already into which we can write. */
+/* 1: a folder was made. 0: it is one already, into which we can write. */
 static int make_folder(int fd, const char *path)
 {
 	struct stat st;
 
 	if (mkdirat(fd, path, 0777) == 0)
-		return 0;
+		return 1;
 	if (errno != EEXIST)
 		return -errno;
 	if (fstatat(fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -307,10 +307,22 @@ static int make_folder(int fd, const char *path)
 	return 0;
 }
 
-/* The same again where an earlier run made it, links as they are. 0, or the exit code. */
+static bool is_below(const char *path, const char *folder)
+{
+	size_t length = strlen(folder);
+
+	return strncmp(path, folder, length) == 0 && path[length] == '/';
+}
+
+/*
+ * The same again where an earlier run made it, links as they are. Into what was made just now
+ * nobody has put anything. 0, or the exit code.
+ */
 static int make_others(struct offload *offload, struct offload_card *card)
 {
 	const struct source *source = &card->source;
+	struct item *item = card->items; /* of the files, in the same order */
+	const char *made = NULL;         /* the last folder that was made, with all below it */
 
 	for (size_t i = 0; i < source->count; i++) {
 		const struct source_entry *entry = &source->entries[i];
@@ -318,8 +330,14 @@ static int make_others(struct offload *offload, struct offload_card *card)
 		ssize_t n;
 		int r = 0;
 
-		if (S_ISDIR(entry->mode)) {
+		if (made && !is_below(entry->path, made))
+			made = NULL;
+		if (S_ISREG(entry->mode)) {
+			(item++)->is_alone = made != NULL;
+		} else if (S_ISDIR(entry->mode)) {
 			r = make_folder(card->to_fd, entry->path);
+			if (r > 0 && !made)
+				made = entry->path;
 		} else if (S_ISLNK(entry->mode)) {
 			n = readlinkat(source->fd, entry->path, target, sizeof(target) - 1);
 			target[n > 0 ? n : 0] = '\0';
@@ -378,6 +396,8 @@ static int place_card(struct offload *offload, struct offload_card *card,
 	card->to = to ? path_join(target->mountpoint, to) : NULL;
 	if (!card->to || asprintf(&card->below, "%s/", to) < 0)
 		return cli_fail_errno(offload->cli, -ENOMEM, "cannot start");
+	if (!offload->client)
+		(void)client_open(target->store, &offload->client); /* or without */
 	if (!offload->whole && client_open(target->store, &card->client) == 0)
 		r = offload_known_sizes(card);
 	return r < 0 ? cli_fail_errno(offload->cli, r, "cannot start") : 0;
@@ -412,7 +432,7 @@ int offload_plan(struct offload *offload, const char *dest)
 					       .source = { .fd = -1 },
 					       .to_fd = -1,
 					       .marker_fd = -1,
-					       .part_fd = -1 };
+					       .window = 1 };
 		mutex_init(&card->lock, 98);
 	}
 	if (code == 0 && cli->options.given[OPT_NAME] && offload->count > 1)
@@ -430,6 +450,7 @@ int offload_plan(struct offload *offload, const char *dest)
 
 void offload_plan_fini(struct offload *offload)
 {
+	client_close_slot(&offload->client);
 	for (size_t i = 0; i < offload->count; i++) {
 		struct offload_card *card = &offload->cards[i];
 

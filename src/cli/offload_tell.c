@@ -141,12 +141,12 @@ void offload_tell_progress(struct offload *offload)
 		double rate = (double)seen * 1e9 / (double)(spent_ns + 1);
 		cleanup_free char *name = printable(card->name);
 		char now[32], all[32], speed[32], left[32] = "?";
-		size_t looked;
+		size_t done;
 		bool ended;
 
 		mutex_lock(&card->lock);
-		looked = card->looked;
-		ended = card->ended;
+		done = card->done;
+		ended = card->running == 0;
 		mutex_unlock(&card->lock);
 		if (seen > card->bytes)
 			seen = card->bytes;
@@ -160,7 +160,7 @@ void offload_tell_progress(struct offload *offload)
 		else
 			used += (size_t)snprintf(line + used, sizeof(line) - used,
 						 "%s%s: %zu of %zu files, %s of %s, %s/s, %s left",
-						 used ? "; " : "", name ? name : "?", looked,
+						 used ? "; " : "", name ? name : "?", done,
 						 card->count, format_bytes(seen, now, sizeof(now)),
 						 format_bytes(card->bytes, all, sizeof(all)),
 						 format_bytes((uint64_t)rate, speed, sizeof(speed)),

@@ -241,7 +241,11 @@ int source_hash(const struct source *source, const struct source_entry *entry,
 		open_beneath(source->fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	struct hashing hashing = { hash, hashes };
 	struct readback readback = {
-		.pace = keep_pace, .tap = take_bytes, .release = release, .arg = &hashing
+		.pace = keep_pace,
+		.tap = take_bytes,
+		.release = release,
+		.arg = &hashing,
+		.is_look = true,
 	};
 	int r;
 

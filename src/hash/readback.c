@@ -35,6 +35,7 @@ struct reader {
 	int fd;       /* the caller's */
 	int own_fd;   /* opened again, or -1 */
 	int fd_flags; /* of the caller's, to be put back; -1 when untouched */
+	bool is_look; /* as of the readback */
 	size_t align; /* of direct reads; 1 when not direct */
 	uint64_t size;
 	void *buffers[2]; /* owned, aligned, BLOCK_BYTES; NULL where one is enough */
@@ -162,27 +163,54 @@ static void choose_plain(struct reader *reader)
 	}
 }
 
+static int sync_all(int fd)
+{
+	/* EINVAL, EROFS: a medium that is only read. */
+	return fsync(fd) < 0 && errno != EINVAL && errno != EROFS ? -errno : 0;
+}
+
 static void choose_dropped(struct reader *reader)
 {
 	choose_plain(reader);
+	if (reader->is_look) /* a page that stays dirty is not dropped, and seen */
+		(void)sync_all(reader_fd(reader));
 	reader->align = 1;
 	reader->source = drop_pages(reader_fd(reader), reader->size);
 }
 
-static int reader_init(struct reader *reader, int fd)
+/* Buffers for blocks of a file of @size bytes; a direct read of its end is as long as is aligned.
+ */
+static int get_buffers(struct reader *reader, uint64_t size)
+{
+	size_t align = reader->align > DIRECT_ALIGN ? reader->align : DIRECT_ALIGN;
+	size_t room = size < BLOCK_BYTES ? ((size_t)size / align + 1) * align : BLOCK_BYTES;
+
+	for (size_t i = 0; i < (size > BLOCK_BYTES ? 2 : 1); i++) {
+		reader->buffers[i] = aligned_alloc(align, room);
+		if (!reader->buffers[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int reader_init(struct reader *reader, int fd, bool is_look)
 {
 	struct stat st;
 	bool sure;
+	int r;
 
-	*reader = (struct reader){ .fd = fd, .own_fd = -1, .fd_flags = -1, .align = 1 };
+	*reader = (struct reader){
+		.fd = fd, .own_fd = -1, .fd_flags = -1, .is_look = is_look, .align = 1
+	};
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	reader->size = (uint64_t)st.st_size;
 	/* The times too: who keeps them beside the digest takes another mtime for other bytes. */
-	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS) /* a medium that is only read */
-		return -errno;
+	r = is_look ? 0 : sync_all(fd);
+	if (r < 0)
+		return r;
 
 	if (in_memory(fd)) {
 		choose_plain(reader);
@@ -196,13 +224,7 @@ static int reader_init(struct reader *reader, int fd)
 		else if (!sure)
 			(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	}
-	for (size_t i = 0; i < (reader->size > BLOCK_BYTES ? 2 : 1); i++) {
-		reader->buffers[i] = aligned_alloc(
-			reader->align > DIRECT_ALIGN ? reader->align : DIRECT_ALIGN, BLOCK_BYTES);
-		if (!reader->buffers[i])
-			return -ENOMEM;
-	}
-	return 0;
+	return get_buffers(reader, reader->size);
 }
 
 /* Direct reads have whole aligned lengths; the end of the file makes the last one short. */
@@ -332,7 +354,7 @@ int readback_file(int fd, struct readback *readback)
 
 	memset(&readback->map, 0, sizeof(readback->map));
 	memset(&readback->digest, 0, sizeof(readback->digest));
-	r = reader_init(&reader, fd);
+	r = reader_init(&reader, fd, readback->is_look);
 	if (r == 0)
 		r = run(&reader, readback);
 	if (readback->release)

@@ -4,6 +4,7 @@
 /*
  * Read-back: read a file from its medium, past the page cache, and digest it.
  */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "hash/blockmap.h"
@@ -31,6 +32,9 @@ struct readback {
 	 * called twice after it. */
 	void (*release)(void *arg);
 	void *arg;
+	/* Nothing need become durable by it: what is dirty is written where it would be read from
+	 * memory otherwise, and the medium's own cache is not flushed for each file. */
+	bool is_look;
 
 	/* Out: */
 	struct blockmap map;  /* blockmap_fini() by the caller */
@@ -39,7 +43,8 @@ struct readback {
 };
 
 /*
- * @fd: any readable descriptor of a regular file; it is reopened. Syncs the data first.
+ * @fd: any readable descriptor of a regular file; it is reopened. Syncs the file first, unless that
+ * is only a look.
  * -ESTALE when the size changed meanwhile, -EIO as read() gives, -ECANCELED by @pace.
  */
 int readback_file(int fd, struct readback *readback);

@@ -205,6 +205,7 @@ int scrub_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64
 	if (r == 0) {
 		scrub.readback.resident = scrub.resident;
 		scrub.readback.pace = keep_pace;
+		scrub.readback.is_look = true;
 		scrub.readback.arg = &scrub;
 		r = judge(&scrub, readback_file(scrub.fd, &scrub.readback));
 	}

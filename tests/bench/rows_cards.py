@@ -11,29 +11,42 @@ SIDECARS = 40
 
 
 @contextlib.contextmanager
-def mounted_card(ground):
+def mounted_card(ground, room):
     """A file system of its own, in memory: a card and a reader faster than any."""
     image, point = ground.card / "card.img", ground.card / "A001R2EC"
     with open(image, "wb") as out:
-        out.truncate(ground.size + ground.size // 8 + (64 << 20))
+        out.truncate(room)
     run("mkfs.ext4", "-q", "-m", "0", "-L", point.name, image)
     point.mkdir()
     run("mount", "-o", "loop", image, point)
     try:
-        clips = point / "CLIPS"
-        clips.mkdir()
-        for number in range(CLIPS):
-            clip = ground.clip("noise", ground.size // CLIPS)
-            shutil.copyfile(clip, clips / f"A001C{number:03}_261129_R2EC.mov")
-            clip.unlink()
-        for number in range(SIDECARS):
-            (clips / f"A001C{number:03}_261129_R2EC.xml").write_bytes(os.urandom(3000))
-        run("sync", "-f", point)
         yield point
     finally:
         run("umount", point, check=False)
         image.unlink()
         point.rmdir()
+
+
+def fill_with_clips(ground, card):
+    clips = card / "CLIPS"
+    clips.mkdir()
+    for number in range(CLIPS):
+        clip = ground.clip("noise", ground.size // CLIPS)
+        shutil.copyfile(clip, clips / f"A001C{number:03}_261129_R2EC.mov")
+        clip.unlink()
+    for number in range(SIDECARS):
+        (clips / f"A001C{number:03}_261129_R2EC.xml").write_bytes(os.urandom(3000))
+    run("sync", "-f", card)
+
+
+def fill_with_frames(ground, card):
+    """Small ones, as of proxies and stills: 4 to 64 KiB."""
+    for number in range(ground.files):
+        folder = card / f"A001C{number // 1000:03}_261129_R2EC"
+        folder.mkdir(exist_ok=True)
+        size = 4096 + number * 7919 % 61441
+        (folder / f"A001C{number // 1000:03}.{number:07}.dpx").write_bytes(os.urandom(size))
+    run("sync", "-f", card)
 
 
 def make_cold(*tops):
@@ -47,38 +60,80 @@ def make_cold(*tops):
                 os.close(handle)
 
 
+def sums_of(top):
+    find = f"cd '{top}' && find . -type f -print0 | xargs -0 xxhsum -H2"
+    return run("sh", "-c", find, timeout=HOUR).stdout.splitlines()
+
+
+def in_all(top):
+    return sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
+
+
+def compare_offload(ground, site, card, key):
+    """Of `mediafs offload`, and of what people do instead; what each of them made is removed."""
+    copy, sums = ground.native / card.name, ground.folder / "sums"
+
+    def offload():
+        mediafs("offload", card, site.mnt, timeout=HOUR)
+
+    def by_hand():
+        run("cp", "-a", card, ground.native, timeout=HOUR)
+        make_cold(card, copy)
+        sums.write_text("\n".join(sums_of(card)) + "\n")
+        run("xxhsum", "-q", "-c", sums, cwd=copy, timeout=HOUR)
+
+    def rsync():
+        run("rsync", "-a", card, ground.native, timeout=HOUR)
+        make_cold(card, copy)
+        differ = run("rsync", "-anci", f"{card}/", f"{copy}/", timeout=HOUR).stdout
+        assert not differ, differ
+    works = [offload, by_hand, rsync]
+    for number in ground.rounds:
+        took = {}
+        for turn in range(len(works)):
+            work = works[(turn + number) % len(works)]
+            ground.sync()
+            make_cold(card)
+            took[work] = seconds(work)
+            top = site.mnt / card.name if work is offload else copy
+            assert in_all(top) == in_all(card)
+            shutil.rmtree(top)
+        ground.note(key, took[offload], took[by_hand])
+        ground.note(f"{key} rsync", took[offload], took[rsync])
+
+
+def compare_safe(ground, site, card, key):
+    """Of `mediafs safe` of a card in the store alone, and of the digests of both."""
+    mediafs("offload", card, site.mnt, timeout=HOUR)
+    copy = site.tree / card.name
+
+    def safe():
+        mediafs("safe", "--store", site.store, card, timeout=HOUR)
+
+    def by_hand():
+        assert sorted(sums_of(card)) == sorted(sums_of(copy))
+    for number in ground.rounds:
+        took = {}
+        for work in ([safe, by_hand], [by_hand, safe])[number % 2]:
+            ground.sync()
+            make_cold(card, copy)
+            took[work] = seconds(work)
+        ground.note(key, took[safe], took[by_hand])
+
+
 def measure_offload(ground):
     site = ground.site(settings={"manifest.kind": "none"}).mount()
-    with mounted_card(ground) as card:
-        copy, sums = ground.native / card.name, ground.folder / "sums"
+    with mounted_card(ground, ground.size + ground.size // 8 + (64 << 20)) as card:
+        fill_with_clips(ground, card)
+        compare_offload(ground, site, card, "offload")
+    ground.drop(site)
 
-        def offload():
-            mediafs("offload", card, site.mnt, timeout=HOUR)
 
-        def by_hand():
-            run("cp", "-a", card, ground.native, timeout=HOUR)
-            make_cold(card, copy)
-            find = f"cd '{card}' && find . -type f -print0 | xargs -0 xxhsum -H2"
-            sums.write_text(run("sh", "-c", find, timeout=HOUR).stdout)
-            run("xxhsum", "-q", "-c", sums, cwd=copy, timeout=HOUR)
-
-        def rsync():
-            run("rsync", "-a", card, ground.native, timeout=HOUR)
-            make_cold(card, copy)
-            differ = run("rsync", "-anci", f"{card}/", f"{copy}/", timeout=HOUR).stdout
-            assert not differ, differ
-        works = [offload, by_hand, rsync]
-        for number in ground.rounds:
-            took = {}
-            for turn in range(len(works)):
-                work = works[(turn + number) % len(works)]
-                ground.sync()
-                make_cold(card)
-                took[work] = seconds(work)
-                top = site.mnt / card.name if work is offload else copy
-                assert sum(file.stat().st_size for file in (top / "CLIPS").iterdir()) == \
-                    sum(file.stat().st_size for file in (card / "CLIPS").iterdir())
-                shutil.rmtree(top)
-            ground.note("offload", took[offload], took[by_hand])
-            ground.note("offload rsync", took[offload], took[rsync])
+def measure_frames(ground):
+    site = ground.site(settings={"manifest.kind": "none", "safe.copies": "1", "safe.offsite": "0",
+                                 "safe.distinct_devices": "no"}).mount()
+    with mounted_card(ground, ground.files * (48 << 10) + (64 << 20)) as card:
+        fill_with_frames(ground, card)
+        compare_offload(ground, site, card, "frames")
+        compare_safe(ground, site, card, "frames safe")
     ground.drop(site)
