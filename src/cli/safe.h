@@ -72,6 +72,13 @@ struct safe_place {
 	uint64_t files; /* that have a good copy there */
 };
 
+#define SAFE_DISKS_MAX 64
+
+struct safe_disks {
+	dev_t first, second;
+	bool same;
+};
+
 struct safe {
 	struct cli *cli;
 	struct target target;
@@ -105,6 +112,8 @@ struct safe {
 	uint64_t spare; /* copies that are bad, of files that have enough others */
 	struct safe_place places[SAFE_PLACES_MAX];
 	size_t place_count;
+	struct safe_disks disks[SAFE_DISKS_MAX]; /* pairs that were compared */
+	size_t disk_count;
 };
 
 void safe_fini(struct safe *safe);

@@ -2,6 +2,7 @@
 /* The copies of a card's files for `mediafs safe`: asked for now, counted by the policy. */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/safe.h"
@@ -15,9 +16,15 @@
 #define BUSY_TRIES 100
 #define BUSY_PAUSE_NS (100 * NS_PER_MS)
 
+/* Of small files many are asked for at once; few enough that all connections have some. */
+#define BATCH_FILES 128
+#define BATCH_BYTES (8u << 20)
+
 struct asking {
 	struct safe *safe;
 	struct client *clients[ASKERS]; /* owned */
+	size_t *starts;                 /* owned; of each request among the files, and the end */
+	size_t count;
 };
 
 /* One place that has the file, now. */
@@ -33,20 +40,37 @@ struct copies {
 	bool on_card; /* one was left out, since it lies on the card's own disk */
 };
 
-static void add_copy(const struct safe *safe, struct copies *copies, const char *name, bool offsite,
+/* disk_same(), which looks into /sys, asked once for each pair. */
+static bool is_one_disk(struct safe *safe, dev_t first, dev_t second)
+{
+	scoped_lock(&safe->lock);
+	for (size_t i = 0; i < safe->disk_count; i++) {
+		const struct safe_disks *disks = &safe->disks[i];
+
+		if (disks->first == first && disks->second == second)
+			return disks->same;
+	}
+	if (safe->disk_count == SAFE_DISKS_MAX)
+		return disk_same(first, second);
+	safe->disks[safe->disk_count] =
+		(struct safe_disks){ first, second, disk_same(first, second) };
+	return safe->disks[safe->disk_count++].same;
+}
+
+static void add_copy(struct safe *safe, struct copies *copies, const char *name, bool offsite,
 		     const json_t *from)
 {
 	int64_t device = json_int_or(from, "device", -1);
 
 	if (safe->has_card && safe->identity.is_whole && device >= 0 &&
-	    disk_same((dev_t)device, safe->source.device))
+	    is_one_disk(safe, (dev_t)device, safe->source.device))
 		copies->on_card = true;
 	else if (copies->count < SAFE_PLACES_MAX)
 		copies->list[copies->count++] = (struct copy){ name, offsite, device };
 }
 
 /* On the disk of one of those before it? */
-static bool is_repeated(const struct copies *copies, size_t index)
+static bool is_repeated(struct safe *safe, const struct copies *copies, size_t index)
 {
 	const struct copy *copy = &copies->list[index];
 
@@ -54,19 +78,19 @@ static bool is_repeated(const struct copies *copies, size_t index)
 		int64_t device = copies->list[i].device;
 
 		if (device >= 0 && copy->device >= 0 &&
-		    disk_same((dev_t)device, (dev_t)copy->device))
+		    is_one_disk(safe, (dev_t)device, (dev_t)copy->device))
 			return true;
 	}
 	return false;
 }
 
 /* What counts by the policy: copies, and those of them off-site. */
-static void count_copies(const struct safe *safe, const struct copies *copies, int64_t *ret_count,
+static void count_copies(struct safe *safe, const struct copies *copies, int64_t *ret_count,
 			 int64_t *ret_offsite)
 {
 	*ret_count = *ret_offsite = 0;
 	for (size_t i = 0; i < copies->count; i++) {
-		if (safe->want_distinct && is_repeated(copies, i))
+		if (safe->want_distinct && is_repeated(safe, copies, i))
 			continue;
 		++*ret_count;
 		*ret_offsite += copies->list[i].offsite;
@@ -179,49 +203,47 @@ static void judge_answer(struct safe *safe, struct safe_file *file, const json_t
 	judge_policy(safe, file, &copies, list);
 }
 
-static bool is_busy(const json_t *answer)
+static int note_progress(struct safe *safe, const json_t *progress)
 {
-	return strcmp(json_string_or(json_object_get(answer, "store"), "errno", ""), "EBUSY") == 0;
-}
-
-static int note_progress(void *arg, const json_t *line)
-{
-	struct safe *safe = arg;
-
-	atomic_fetch_add(&safe->done_bytes,
-			 (uint64_t)json_int_or(json_object_get(line, "progress"), "bytes", 0));
+	atomic_fetch_add(&safe->done_bytes, (uint64_t)json_int_or(progress, "bytes", 0));
 	return cli_interrupted() ? -ECANCELED : 0;
 }
 
-static json_t *recheck_request(const struct safe_file *file)
+static json_t *item_of(const struct safe_file *file)
 {
 	char hex[DIGEST_HEX_SIZE];
 
 	digest_hex(&file->digest, hex);
-	return json_pack("{s:s,s:I,s:I,s:I,s:s}", "request", "recheck", "id", (json_int_t)file->id,
-			 "generation", (json_int_t)file->generation, "size", (json_int_t)file->size,
-			 "digest", hex);
+	return json_pack("{s:I,s:I,s:I,s:s}", "id", (json_int_t)file->id, "generation",
+			 (json_int_t)file->generation, "size", (json_int_t)file->size, "digest",
+			 hex);
 }
 
-static int check_one(void *arg, unsigned worker, size_t index)
-{
-	struct asking *asking = arg;
-	struct safe *safe = asking->safe;
-	struct safe_file *file = &safe->files[index];
-	cleanup_json json_t *answer = NULL;
-	int r = 0;
+/* Files that are asked for at once, and how far they are answered. */
+struct batch {
+	struct safe *safe;
+	struct safe_file *files[BATCH_FILES];
+	size_t count, answered;
+	size_t busy; /* of those that were answered: kept at the front of @files */
+};
 
-	if (!(file->passed & PASSED_FOUND))
+static int take_line(void *arg, const json_t *line)
+{
+	struct batch *batch = arg;
+	struct safe *safe = batch->safe;
+	const json_t *progress = json_object_get(line, "progress");
+	const json_t *answer = json_object_get(line, "checked");
+	struct safe_file *file;
+
+	if (progress)
+		return note_progress(safe, progress);
+	if (!answer || batch->answered == batch->count)
+		return -EPROTO;
+	file = batch->files[batch->answered++];
+	if (strcmp(json_string_or(json_object_get(answer, "store"), "errno", ""), "EBUSY") == 0) {
+		batch->files[batch->busy++] = file;
 		return 0;
-	for (unsigned i = 0; r == 0 && (!answer || is_busy(answer)) && i < BUSY_TRIES; i++) {
-		if (answer)
-			cli_pause(BUSY_PAUSE_NS);
-		json_decref(take_ptr(answer));
-		r = client_call(asking->clients[worker], recheck_request(file), 0, note_progress,
-				safe, &answer);
 	}
-	if (r < 0)
-		return r;
 	atomic_fetch_add(&safe->done_files, 1);
 	if (strcmp(json_string_or(answer, "errno", ""), "ESTALE") == 0)
 		safe_add(safe, SAFE_VOLUME_CHANGED, file->path, "%s", file->at);
@@ -230,6 +252,70 @@ static int check_one(void *arg, unsigned worker, size_t index)
 			 json_string_or(answer, "error", ""));
 	else
 		judge_answer(safe, file, answer);
+	return 0;
+}
+
+static int ask_batch(struct batch *batch, struct client *client)
+{
+	cleanup_json json_t *final = NULL;
+	json_t *items = json_array();
+	int r;
+
+	for (size_t i = 0; i < batch->count; i++)
+		(void)json_array_append_new(items, item_of(batch->files[i]));
+	batch->answered = batch->busy = 0;
+	r = client_call(client, json_pack("{s:s,s:o}", "request", "recheck", "items", items), 0,
+			take_line, batch, &final);
+	if (r == 0 && json_object_get(final, "error")) {
+		safe_add(batch->safe, SAFE_UNCHECKED, "", "the mount daemon: %s",
+			 json_string_or(final, "error", ""));
+		r = 1;
+	}
+	return r == 0 && batch->answered != batch->count ? -EPROTO : r;
+}
+
+/* All of those small files, or one that is not. */
+static int check_range(void *arg, unsigned worker, size_t index)
+{
+	struct asking *asking = arg;
+	struct safe *safe = asking->safe;
+	struct batch batch = { .safe = safe };
+	int r = 0;
+
+	for (size_t i = asking->starts[index]; i < asking->starts[index + 1]; i++) {
+		if (safe->files[i].passed & PASSED_FOUND)
+			batch.files[batch.count++] = &safe->files[i];
+	}
+	for (unsigned tries = 0; r == 0 && batch.count && tries < BUSY_TRIES; tries++) {
+		if (tries)
+			cli_pause(BUSY_PAUSE_NS);
+		r = ask_batch(&batch, asking->clients[worker]);
+		batch.count = batch.busy;
+	}
+	for (size_t i = 0; r == 0 && i < batch.count; i++)
+		safe_add(safe, SAFE_STORE, batch.files[i]->path, "%s: %s", batch.files[i]->at,
+			 error_text(-EBUSY));
+	return r < 0 ? r : 0;
+}
+
+/* Where each request begins. */
+static int split(struct safe *safe, struct asking *asking)
+{
+	uint64_t bytes = 0;
+	size_t files = 0;
+
+	asking->starts = calloc(safe->count + 2, sizeof(*asking->starts));
+	if (!asking->starts)
+		return -ENOMEM;
+	for (size_t i = 0; i < safe->count; i++) {
+		if (i && (files == BATCH_FILES || bytes + safe->files[i].size > BATCH_BYTES)) {
+			asking->starts[++asking->count] = i;
+			files = bytes = 0;
+		}
+		files++;
+		bytes += safe->files[i].size;
+	}
+	asking->starts[++asking->count] = safe->count;
 	return 0;
 }
 
@@ -255,9 +341,12 @@ void safe_check_copies(struct safe *safe)
 			r = -ECONNRESET;
 	}
 	if (r == 0)
-		r = crew_run(safe->count, ASKERS, check_one, show_checking, &asking);
+		r = split(safe, &asking);
+	if (r == 0)
+		r = crew_run(asking.count, ASKERS, check_range, show_checking, &asking);
 	for (size_t i = 0; i < ASKERS; i++)
 		client_close(asking.clients[i]);
+	free(asking.starts);
 	if (r == -ECANCELED)
 		safe_add(safe, SAFE_UNCHECKED, "", "interrupted");
 	else if (r < 0)

@@ -13,7 +13,7 @@
  *   status       path                         see request_status.c
  *   pending      path, goal, estimate         files and bytes not there yet; for `wait`
  *   ls           path, recursive, pending     {"file":{...}} a file
- *   recheck      id, generation, size, digest store, copies, see request_recheck.c
+ *   recheck      items: are they there now?   see request_recheck.c
  *   safe-said    path, verdict, detail        into the log: what `mediafs safe` said to whom
  *   log          path, count, after           {"event":{...}} an event; next
  *   log-verify                                seq of the first broken row
