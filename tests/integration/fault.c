@@ -8,6 +8,8 @@
  *   link ERRNO PATTERN     the target of a symlink cannot be read
  *   flip 0 PATTERN         what is read has its first bit turned
  *   stop 1 PATTERN         who reads it is stopped, as by SIGSTOP
+ *   hold 1 PATTERN         who reads it waits until the table says so no more; there is a file
+ *                          of the table's name and ".held" then
  *   spoil 0 PATTERN        what is written has its first bit turned
  *   access ERRNO PATTERN   access() of such a path fails
  *   times ERRNO PATTERN    times cannot be set
@@ -23,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,11 +204,24 @@ int fdatasync(int fd)
 	return next(fd);
 }
 
+static void hold(int fd)
+{
+	char path[4096];
+
+	while (fault("hold", fd)) {
+		(void)snprintf(path, sizeof(path), "%s.held", getenv("MEDIAFS_FAULT"));
+		(void)syscall(SYS_close, syscall(SYS_openat, AT_FDCWD, path,
+						 O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		(void)poll(NULL, 0, 5);
+	}
+}
+
 ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 {
 	NEXT(pread);
 	if (fault("stop", fd))
 		(void)raise(SIGSTOP);
+	hold(fd);
 	FAIL("read", fd);
 	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }
@@ -215,6 +231,7 @@ ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
 	NEXT(pread64);
 	if (fault("stop", fd))
 		(void)raise(SIGSTOP);
+	hold(fd);
 	FAIL("read", fd);
 	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }

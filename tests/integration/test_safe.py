@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from lib import MEDIAFS, fsck, flip, loop_image, mediafs, pattern, run, wait_for
+from offload_help import faulty
 
 MIB = 1 << 20
 FILES = {
@@ -320,6 +321,23 @@ def test_what_changes_meanwhile(cart):
             out.write(b"noted since")
     code, reasons = meanwhile(cart, write_again)
     assert code == 1 and reasons and reasons <= seen
+
+
+def test_what_changes_after_its_turn(cart, library, tmp_path):
+    """Read and found good a moment ago, and gone since: the last look at the volume finds it."""
+    card = make_card(tmp_path / "two", {"C001/a.mov": 1000, "C001/b.mov": 1000}, seed=9)
+    offload(cart, card, "day3")
+    cart.umount()
+    env = faulty(library, tmp_path)
+    cart.mount(env=env)
+    assert is_safe(card)
+    (tmp_path / "faults").write_text(f"hold 1 {cart.nas}/day3/C001/b.mov\n")
+    process = start_safe(card)
+    # Tiers are asked when all of a request was read in the store, and both files are in one.
+    wait_for((tmp_path / "faults.held").exists, "the copy of the second to be read")
+    (cart.mnt / "day3/C001/a.mov").unlink()
+    (tmp_path / "faults").write_text("")
+    assert end_safe(process) == (1, {"volume-changed"})
 
 
 def test_the_cards_own_manifest(cart, tmp_path):
