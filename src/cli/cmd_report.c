@@ -52,6 +52,7 @@ static int ask(struct cli *cli, const struct target *target, struct report *repo
 	report->site = report_text(json_object_get(final, "site"));
 	report->path = strdup(target->path);
 	report->tiers = json_int_or(final, "tiers", 0);
+	report->policy = json_incref(json_object_get(final, "policy"));
 	return report->site && report->path ? 0 : cli_fail_errno(cli, -ENOMEM, "cannot report");
 }
 
@@ -153,14 +154,14 @@ static void print_card(const struct report *report, const json_t *card)
 	cleanup_free char *shown = printable(path && *path ? path : ".");
 	cleanup_free char *reel_shown = printable(reel && *reel ? reel : "-");
 	struct reasons reasons;
-	bool against = report_reasons(report, card, &reasons);
+	enum report_verdict verdict = report_reasons(report, card, &reasons);
 	char day[32];
 
 	(void)printf("%s%s%s  %s  %s  %" PRId64 " clips  %s\n",
-		     paint(against ? PAINT_BAD : PAINT_BUSY),
-		     against ? "NOT COMPLETE" : "CARD NOT CHECKED", paint(PAINT_NONE),
-		     reel_shown ? reel_shown : "?", report_day(card, day),
-		     json_int_or(card, "clip_count", 0), shown ? shown : "?");
+		     paint(verdict == REPORT_UNCHECKED ? PAINT_BUSY : PAINT_BAD),
+		     report_verdicts[verdict], paint(PAINT_NONE), reel_shown ? reel_shown : "?",
+		     report_day(card, day), json_int_or(card, "clip_count", 0),
+		     shown ? shown : "?");
 	for (size_t i = 0; i < reasons.count; i++) {
 		cleanup_free char *text = printable(reasons.list[i]);
 
@@ -177,8 +178,9 @@ static int print(struct cli *cli, const struct report *report)
 
 	if (cli->json)
 		return cli_print_json(cli,
-				      json_pack("{s:O,s:o,s:o,s:s?}", "cards", report->cards,
-						"site", json_path(report->site), "missing_reels",
+				      json_pack("{s:O,s:O?,s:o,s:o,s:s?}", "cards", report->cards,
+						"policy", report->policy, "site",
+						json_path(report->site), "missing_reels",
 						json_path(missing ? missing : ""), "no_metadata",
 						report->no_meta),
 				      MEDIAFS_EXIT_OK);
@@ -218,6 +220,7 @@ static int run(struct cli *cli)
 	if (code == 0)
 		code = print(cli, &report);
 	json_decref(report.cards);
+	json_decref(report.policy);
 	free(report.site);
 	free(report.path);
 	return code;

@@ -26,6 +26,7 @@ struct report {
 	char *path;    /* owned; "" the whole volume */
 	int64_t now_ns;
 	int64_t tiers;
+	json_t *policy;      /* owned; {copies, offsite, distinct_devices} */
 	const char *no_meta; /* why nothing was probed; NULL: it was */
 };
 
@@ -35,15 +36,21 @@ int report_probe(struct cli *cli, struct report *report, const char *store);
 /* The local day of a card, "2026-11-28"; "" when no file says one. Into @buffer. */
 const char *report_day(const json_t *card, char buffer[32]);
 
-/*
- * What the catalog knows for and against formatting a card, as texts. True: there is something
- * against it. Never says that it is safe: the card itself was not looked at.
- */
+/* What the catalog knows of a card. None of them is a permission: the card was not looked at. */
+enum report_verdict {
+	REPORT_INCOMPLETE, /* damaged, not verified, or still arriving */
+	REPORT_FEW,       /* fewer copies than mediafs.conf wants of a card that may be formatted */
+	REPORT_UNCHECKED, /* nothing is against it that can be seen from here */
+	REPORT_VERDICTS
+};
+extern const char *const report_verdicts[REPORT_VERDICTS]; /* as people read them */
+
 struct reasons {
-	char *list[32]; /* owned */
+	char *list[32]; /* owned; texts */
 	size_t count;
 };
-bool report_reasons(const struct report *report, const json_t *card, struct reasons *ret_reasons);
+enum report_verdict report_reasons(const struct report *report, const json_t *card,
+				   struct reasons *ret_reasons);
 void reasons_fini(struct reasons *reasons);
 
 /* Reels whose numbers lie between others and are not there: "A003, A005 to A007"; "" none. Caller

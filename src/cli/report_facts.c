@@ -50,12 +50,10 @@ void reasons_fini(struct reasons *reasons)
 	reasons->count = 0;
 }
 
-/* False: no tier has all of it. */
-static bool say_copies(const json_t *card, struct reasons *reasons)
+static void say_copies(const json_t *card, struct reasons *reasons)
 {
 	const json_t *list = json_object_get(card, "copies"), *copy;
 	int64_t total = json_int_or(card, "total_files", 0);
-	bool complete = false;
 	size_t i;
 
 	json_array_foreach(list, i, copy)
@@ -63,19 +61,40 @@ static bool say_copies(const json_t *card, struct reasons *reasons)
 		cleanup_free char *tier = report_text(json_object_get(copy, "tier"));
 		int64_t files = json_int_or(copy, "files", 0), bad = json_int_or(copy, "bad", 0);
 
-		if (files >= total)
-			complete = true;
-		else
+		if (files < total)
 			say(reasons, "tier %s has %" PRId64 " of %" PRId64 " files", tier, files,
 			    total);
 		if (bad)
 			say(reasons, "tier %s: %" PRId64 " copies were found damaged or missing",
 			    tier, bad);
 	}
-	return complete;
 }
 
-bool report_reasons(const struct report *report, const json_t *card, struct reasons *ret_reasons)
+static void say_policy(const struct report *report, const json_t *card, struct reasons *reasons)
+{
+	int64_t few = json_int_or(card, "few_files", 0);
+
+	if (few)
+		say(reasons,
+		    "%" PRId64 " file%s fewer copies than mediafs.conf wants (%" PRId64
+		    "%s, %" PRId64 " of them off-site): %" PRId64 " and %" PRId64
+		    " off-site at least",
+		    few, few == 1 ? " has" : "s have", json_int_or(report->policy, "copies", 0),
+		    json_is_true(json_object_get(report->policy, "distinct_devices"))
+			    ? " on disks of their own"
+			    : "",
+		    json_int_or(report->policy, "offsite", 0), json_int_or(card, "least_copies", 0),
+		    json_int_or(card, "least_offsite", 0));
+}
+
+const char *const report_verdicts[REPORT_VERDICTS] = {
+	[REPORT_INCOMPLETE] = "NOT COMPLETE",
+	[REPORT_FEW] = "TOO FEW COPIES",
+	[REPORT_UNCHECKED] = "CARD NOT CHECKED",
+};
+
+enum report_verdict report_reasons(const struct report *report, const json_t *card,
+				   struct reasons *ret_reasons)
 {
 	struct reasons *reasons = ret_reasons;
 	int64_t total = json_int_or(card, "total_files", 0);
@@ -84,7 +103,6 @@ bool report_reasons(const struct report *report, const json_t *card, struct reas
 	int64_t warnings = (int64_t)json_array_size(json_object_get(card, "warnings")) +
 			   json_int_or(card, "warnings_more", 0);
 	bool unfinished = strcmp(json_string_or(card, "state", ""), "arriving") == 0 && open <= 0;
-	bool complete;
 
 	*reasons = (struct reasons){ 0 };
 	if (damaged)
@@ -96,11 +114,14 @@ bool report_reasons(const struct report *report, const json_t *card, struct reas
 		say(reasons, "mediafs offload has not come to its end there");
 	if (!report->tiers)
 		say(reasons, "no tier is set up: there is no second copy");
-	complete = say_copies(card, reasons);
+	say_copies(card, reasons);
+	say_policy(report, card, reasons);
 	if (warnings)
 		say(reasons, "%" PRId64 " thing%s missing or odd on the card (below)", warnings,
 		    warnings == 1 ? " is" : "s are");
-	return damaged || open > 0 || unfinished || !complete || total == 0;
+	if (damaged || open > 0 || unfinished || total == 0)
+		return REPORT_INCOMPLETE;
+	return json_int_or(card, "few_files", 0) ? REPORT_FEW : REPORT_UNCHECKED;
 }
 
 /* Reels ------------------------------------------------------------------------------------- */

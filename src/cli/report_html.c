@@ -209,12 +209,10 @@ static void put_source(FILE *out, const json_t *card)
 static void put_verdict(const struct report *report, FILE *out, const json_t *card)
 {
 	struct reasons reasons;
-	bool against = report_reasons(report, card, &reasons);
+	enum report_verdict verdict = report_reasons(report, card, &reasons);
 
-	if (against)
-		(void)fputs("<p class=\"verdict bad\">NOT COMPLETE</p>\n", out);
-	else
-		(void)fputs("<p class=\"verdict busy\">CARD NOT CHECKED</p>\n", out);
+	(void)fprintf(out, "<p class=\"verdict %s\">%s</p>\n",
+		      verdict == REPORT_UNCHECKED ? "busy" : "bad", report_verdicts[verdict]);
 	(void)fputs("<ul>", out);
 	for (size_t i = 0; i < reasons.count; i++) {
 		(void)fputs("<li>", out);

@@ -9,6 +9,7 @@
 #include "catalog/known.h"
 #include "control/card_json.h"
 #include "control/report.h"
+#include "control/report_policy.h"
 #include "util/error.h"
 #include "volume/offloads.h"
 
@@ -19,14 +20,16 @@
  *   card   what offload_json() tells; copies [{tier, url, files, bytes, bad, checked_ns (of the one
  *          that was checked longest ago), confirmed_ns (of the newest)}]; checked_ns likewise, of
  * the bytes here (0: some never); mtime_ns of its oldest media file; manifests [{path, digest}];
- * errors [{path, error}] of damaged files clip   what card_clip_json() tells; verified, stored,
- * damaged (of files); copies (tiers that have all its files); mtime_ns; digest of the media file,
- * null when there are several; media and xml, the first paths of either, for who wants to look into
- * them
+ * errors [{path, error}] of damaged files; few_files (that have fewer copies than the policy
+ * wants), least_copies, least_offsite (of any of them)
+ *   clip   what card_clip_json() tells; verified, stored, damaged (of files); copies (tiers that
+ * have all its files); mtime_ns; digest of the media file, null when there are several; media and
+ * xml, the first paths of either, for who wants to look into them
  *
- * The last line: store, site, tiers (their number), rule_errors.
+ * The last line: store, site, tiers (their number), policy {copies, offsite, distinct_devices},
+ * rule_errors.
  */
-#define TIERS_MAX 16
+#define TIERS_MAX POLICY_TIERS_MAX
 #define MEDIA_MAX 16
 #define XML_MAX 2
 #define LIST_MAX 200
@@ -38,7 +41,9 @@ struct report_tier {
 
 struct tally {
 	uint64_t files, verified, stored, damaged;
-	int64_t mtime_ns;   /* of the oldest media file; 0 none */
+	uint64_t judged, few;      /* all but junk; that have fewer copies than the policy wants */
+	struct policy_count least; /* of any file */
+	int64_t mtime_ns;          /* of the oldest media file; 0 none */
 	int64_t checked_ns; /* the bytes here, of the one checked longest ago; 0 one never was */
 	struct {
 		uint64_t files, bytes, bad;
@@ -56,6 +61,10 @@ struct report {
 	struct request *request;
 	struct report_tier tiers[TIERS_MAX];
 	size_t tier_count;
+	struct policy policy;
+	bool is_distinct; /* the policy: the copies count once a disk */
+
+	const struct card_rules *rules; /* borrowed */
 
 	/* Of the card that is looked at. */
 	const struct offload *offload;
@@ -69,6 +78,7 @@ static int find_tiers(struct report *report)
 	cleanup_with(settings_free_slot) struct settings *settings = NULL;
 	cleanup_free char *message = NULL;
 	struct request *request = report->request;
+	struct stat st;
 	int r = settings_load(request->source->store->path, &settings, &message);
 
 	if (r < 0)
@@ -85,6 +95,10 @@ static int find_tiers(struct report *report)
 		if (r < 0)
 			return r;
 	}
+	if (fstat(request->source->store->root_fd, &st) < 0)
+		return -errno;
+	policy_init(&report->policy, settings, st.st_dev);
+	report->is_distinct = settings_get(settings, SETTING_SAFE_DISTINCT);
 	return 0;
 }
 
@@ -106,6 +120,35 @@ static void count_copy(const struct report *report, struct tally *tally,
 			tier->confirmed_ns = copy->confirmed_ns;
 		tier->bytes += size;
 	}
+}
+
+/* Nobody asks for copies of what computers leave on a card. */
+static bool is_junk(const struct report *report, const char *path)
+{
+	size_t length = strlen(report->offload->path);
+
+	return card_path_is_junk(report->rules, path + length + (length > 0));
+}
+
+/* What safe counts: whole here, or in a tier whose copy is not known to be bad. */
+static void count_policy(struct report *report, const struct node_row *row,
+			 const struct copy_row *copies, size_t count)
+{
+	struct tally *tally = &report->tally;
+	bool in_tier[TIERS_MAX] = { false };
+	bool in_store = file_state_is_verified(row->state) && !row->error &&
+			((row->state != FILE_EVICTED && row->state != FILE_HYDRATING) ||
+			 row->resident_bytes == row->size);
+	struct policy_count found;
+
+	for (size_t i = 0; i < report->tier_count; i++)
+		for (size_t j = 0; report->tiers[i].id && j < count; j++)
+			in_tier[i] |= copies[j].tier == report->tiers[i].id && !copies[j].bad;
+	tally->few += !policy_is_met(&report->policy, in_store, in_tier, &found);
+	if (!tally->judged++ || found.copies < tally->least.copies)
+		tally->least.copies = found.copies;
+	if (tally->judged == 1 || found.offsite < tally->least.offsite)
+		tally->least.offsite = found.offsite;
 }
 
 static void count_file(struct tally *tally, const struct node_row *row, int64_t checked_ns,
@@ -135,6 +178,8 @@ static int count_name(struct report *report, const struct offload_name *name, st
 	if (r >= 0 && row->content)
 		r = catalog_get_copies(catalog, row->content, &rows, &count);
 	count_file(&report->tally, row, known.checked_ns, media);
+	if (!is_junk(report, name->path))
+		count_policy(report, row, rows, count);
 	if (clip)
 		count_file(clip, row, known.checked_ns, media);
 	for (size_t i = 0; i < count; i++) {
@@ -234,10 +279,12 @@ static int emit_card(struct report *report)
 
 	if (r < 0)
 		return r;
-	more = json_pack("{s:o,s:I,s:I,s:O,s:O}", "copies", copies_json(report), "checked_ns",
-			 (json_int_t)report->tally.checked_ns, "mtime_ns",
+	more = json_pack("{s:o,s:I,s:I,s:O,s:O,s:I,s:I,s:I}", "copies", copies_json(report),
+			 "checked_ns", (json_int_t)report->tally.checked_ns, "mtime_ns",
 			 (json_int_t)report->tally.mtime_ns, "manifests", report->manifests,
-			 "errors", report->errors);
+			 "errors", report->errors, "few_files", (json_int_t)report->tally.few,
+			 "least_copies", (json_int_t)report->tally.least.copies, "least_offsite",
+			 (json_int_t)report->tally.least.offsite);
 	if (!more || json_object_update_new(card, more) < 0) {
 		json_decref(card);
 		return -ENOMEM;
@@ -304,6 +351,7 @@ int request_report(struct request *request)
 	const struct store *store = request->source->store;
 	int r = report_offloads(request, &rules, &offloads);
 
+	report.rules = rules;
 	if (r == 0)
 		r = find_tiers(&report);
 	for (size_t i = 0; r == 0 && i < offloads.count; i++)
@@ -318,5 +366,11 @@ int request_report(struct request *request)
 		r = request_add(request, "site", json_path(store->site_name));
 	if (r == 0)
 		r = request_add(request, "tiers", json_integer((json_int_t)report.tier_count));
+	if (r == 0)
+		r = request_add(request, "policy",
+				json_pack("{s:I,s:I,s:b}", "copies",
+					  (json_int_t)report.policy.copies, "offsite",
+					  (json_int_t)report.policy.offsite, "distinct_devices",
+					  report.is_distinct));
 	return r < 0 ? r : report_rule_errors(request, rules);
 }

@@ -54,7 +54,8 @@ def day(tmp_path_factory):
     media.make(masters, ("a.mov", "b.mxf", "c.mp4"))
     tier = folder / "nas"
     tier.mkdir()
-    site = Site(folder, tier=tier).mount()
+    site = Site(folder, tier=tier, settings={"safe.offsite": "0",
+                                             "safe.distinct_devices": "no"}).mount()
     try:
         make_day(site.mnt / "day1", masters)
         site.wait("day1", "stored", timeout=3 * PATIENCE)
@@ -234,10 +235,26 @@ def test_what_is_wrong_with_a_card_is_said(day):
         assert [clip["segments"] for clip in done["cards"][0]["clips"]] == [2]
         assert done["cards"][0]["copies"][0]["files"] == 1
         text = site.cmd("report", site.mnt / "day2").stdout
-        assert "NOT COMPLETE" in text and "SAFE" not in text and "has 1 of 2 files" in text
+        assert "TOO FEW COPIES" in text and "SAFE" not in text and "has 1 of 2 files" in text
     finally:
         site.cmd("resume")
     site.wait("day2", "stored")
+
+
+def test_its_verdict_is_that_of_the_policy(day):
+    """What mediafs safe wants of copies, and no other way of counting them."""
+    site, _ = day
+    top = site.mnt / "day1/A001R2EC"
+    for key, value, before, enough in (
+            ("safe.copies", "2", "2", True), ("safe.copies", "3", "2", False),
+            ("safe.offsite", "1", "0", False), ("safe.distinct_devices", "yes", "no", False)):
+        site.set(key, value)
+        text = site.cmd("report", top).stdout
+        safe = site.cmd("safe", "--offload", top, check=False)
+        assert (safe.returncode == 0) == enough, safe.stdout
+        assert text.startswith("CARD NOT CHECKED" if enough else "TOO FEW COPIES"), text
+        assert enough or "2 files have fewer copies than mediafs.conf wants" in text
+        site.set(key, before)
 
 
 def test_what_is_evicted_is_not_fetched(day):
@@ -248,7 +265,8 @@ def test_what_is_evicted_is_not_fetched(day):
     site.wait("day3", "stored")
     site.cmd("evict", site.mnt / "day3")
     site.wait_state("day3/26Y11M27/12A-T009.WAV", "evicted")
-    site.cmd("report", site.mnt / "day3", "--csv", out / "three.csv")
+    said = site.cmd("report", site.mnt / "day3", "--csv", out / "three.csv").stdout
+    assert said.startswith("TOO FEW COPIES"), said  # one, and only parts here
     (row,) = read_csv(out / "three.csv")
     assert row["Sample Rate"] == "48000" and not row["Not Known Because"]
     assert site.state("day3/26Y11M27/12A-T009.WAV") == "evicted"
