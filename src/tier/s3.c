@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <strings.h>
 
+#include "hash/crc64.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
@@ -209,7 +209,7 @@ static int s3_put_small(struct tier *tier, const char *key, const void *bytes, s
 	struct s3_tier *s3 = s3_of(tier);
 	int r = small_key_ok(key) ? s3_enter(s3) : -EINVAL;
 
-	return r < 0 ? r : s3_put_bytes(s3, key, bytes, length, NULL, NULL, flags, NULL);
+	return r < 0 ? r : s3_put_bytes(s3, key, bytes, length, flags);
 }
 
 /* Objects ------------------------------------------------------------------------------------ */
@@ -324,6 +324,8 @@ static int read_on(struct s3_tier *s3, const char *key, const struct tier_source
 		s3_add_header(&request, "range", range);
 		if (*first_etag)
 			s3_add_header(&request, "if-match", etag);
+	} else {
+		s3_add_header(&request, "x-amz-checksum-mode", "ENABLED");
 	}
 	r = s3_call(s3, &request, &reply);
 	if (reply.status == 200 && !start) {
@@ -368,7 +370,7 @@ int s3_read_whole(struct s3_tier *s3, const char *key, const struct tier_source 
 
 struct digesting {
 	struct digest_state *state; /* owned */
-	uint64_t size;
+	uint64_t size, crc;
 };
 
 static int digest_bytes(void *arg, const void *bytes, size_t length)
@@ -376,6 +378,7 @@ static int digest_bytes(void *arg, const void *bytes, size_t length)
 	struct digesting *digesting = arg;
 
 	digest_update(digesting->state, bytes, length);
+	digesting->crc = crc64_nvme(digesting->crc, bytes, length);
 	digesting->size += length;
 	return 0;
 }
@@ -384,6 +387,7 @@ int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source
 		   struct digest *ret_digest, uint64_t *ret_size)
 {
 	struct digesting digesting = { .state = digest_new() };
+	struct s3_proof proof = { .kind = S3_SUM_CRC64 };
 	struct s3_reply first;
 	int r;
 
@@ -393,6 +397,9 @@ int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source
 	if (r == 0) {
 		digest_final(digesting.state, ret_digest);
 		*ret_size = digesting.size;
+		/* Others refuse what differs from the checksum that is kept with it. */
+		s3_sum_crc_text(digesting.crc, proof.sum);
+		r = s3_proves(&first, &proof) < 0 ? -EBADMSG : 0;
 	}
 	digest_free(digesting.state);
 	return r;
@@ -452,7 +459,6 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 {
 	struct s3_tier *s3 = s3_of(tier);
 	cleanup_free uint8_t *bytes = NULL;
-	char etag[sizeof(((struct s3_reply *)NULL)->etag)], md5[33];
 	struct digest digest;
 	int r = tier_key_ok(key) ? begin(tier, key) : -EINVAL;
 
@@ -469,12 +475,7 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	digest_of(bytes, object->size, &digest);
 	if (!digest_equal(&digest, &object->digest))
 		return -ESTALE;
-	r = s3_put_bytes(s3, key, bytes, object->size, object, source, 0, etag);
-	if (r == 0)
-		r = s3_md5(bytes, object->size, md5);
-	if (r < 0 || strcasecmp(md5, etag) == 0)
-		return r; /* the server itself said what it has */
-	return s3_confirm_sent(s3, key, object, source, "");
+	return s3_put_whole(s3, key, bytes, object, source);
 }
 
 const struct tier_backend s3_backend = {

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "tier/internal.h"
+#include "tier/s3_checksum.h"
 #include "tier/s3_credentials.h"
 #include "tier/s3_sign.h"
 #include "tier/s3_url.h"
@@ -29,6 +30,9 @@
 
 /* What the server was seen to do with "If-None-Match: *". */
 enum s3_condition { S3_UNKNOWN, S3_HONOURED, S3_REFUSED };
+
+/* Whether it is known which checksums it has. */
+enum s3_sums { S3_SUMS_UNKNOWN, S3_SUMS_ASKED, S3_SUMS_KNOWN };
 
 /* Idle handles, owned; each keeps its connection. */
 struct s3_pool {
@@ -59,7 +63,9 @@ struct s3_tier {
 	struct s3_customer customer; /* "" until s3_customer_ready(), then constant */
 	struct s3_width width;       /* of what the uploads in parts have on their way together */
 	unsigned uploads, in_flight; /* such uploads, and parts of theirs */
-	char why[TIER_WHY_SIZE];     /* what the tier as a whole suffers from; "" nothing */
+	enum s3_sums sums;
+	enum s3_sum_kind whole_sum, parts_sum; /* of objects in one piece, in parts */
+	char why[TIER_WHY_SIZE]; /* what the tier as a whole suffers from; "" nothing */
 };
 
 static inline struct s3_tier *s3_of(struct tier *tier)
@@ -94,6 +100,7 @@ struct s3_request {
 	size_t reply_max; /* of the reply's own buffer; 0: S3_REPLY_MAX */
 
 	bool lower_effort;    /* its connection is marked: all other traffic goes first */
+	bool is_trial;        /* that it fails says nothing of the tier */
 	bool spoil_signature; /* to see whether it is looked at */
 	unsigned tries;       /* 0: S3_TRIES */
 	unsigned hang_s;      /* without a byte either way; 0: S3_HANG_S */
@@ -130,6 +137,7 @@ struct s3_reply {
 	bool cold;    /* its class is one whose bytes may have to be asked for */
 	bool tiering; /* of Intelligent-Tiering */
 	enum s3_restore_state restore;
+	char sums[S3_SUM_KINDS][S3_SUM_TEXT]; /* "" none */
 
 	char *body; /* owned; NUL-terminated; of errors too */
 	size_t body_length;
@@ -254,12 +262,44 @@ int s3_read_whole(struct s3_tier *s3, const char *key, const struct tier_source 
 int s3_read_digest(struct s3_tier *s3, const char *key, const struct tier_source *pace,
 		   struct digest *ret_digest, uint64_t *ret_size);
 
+/* What the server must show of an object that was sent. */
+struct s3_proof {
+	char etag[S3_ETAG_SIZE]; /* "" not known */
+	enum s3_sum_kind kind;
+	char sum[S3_SUM_TEXT]; /* "" not known */
+};
+
 /*
- * Does the server hold what was sent under @key? @etag that it must show, "" unknown. 0;
+ * Does an answer that shows an object prove it? Pure. 1 yes; 0 it says nothing of that; -EBADMSG
+ * the server has kept another checksum.
+ */
+int s3_proves(const struct s3_reply *reply, const struct s3_proof *proof);
+
+/*
+ * Does the server hold what was sent under @key? Where what it shows says nothing, it is read. 0;
  * -EEXIST it has another object, -EBADMSG ours but not whole, -ENOENT nothing.
  */
 int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_object *object,
-		    const struct tier_source *source, const char *etag);
+		    const struct tier_source *source, const struct s3_proof *proof);
+
+enum s3_sum_use { S3_SUM_OF_WHOLES, S3_SUM_OF_PARTS };
+
+/* The checksum to send with an object of ours; found out the first time, which asks the server. */
+enum s3_sum_kind s3_sum_kind(struct s3_tier *s3, enum s3_sum_use use);
+
+/* Which one the server has, asked now. -EHOSTDOWN. */
+int s3_sum_find(struct s3_tier *s3, enum s3_sum_kind *ret_kind);
+
+/* It has them for objects in one piece only. */
+void s3_sum_not_of_parts(struct s3_tier *s3);
+
+/* With a body; nothing for S3_SUM_NONE. @text lives as long as @request. */
+void s3_add_sum(struct s3_request *request, enum s3_sum_kind kind, const char *text);
+
+/* An object of ours to try things with; it is written over, and never deleted. s3_survey.c. */
+#define S3_PROBE_KEY ".mediafs/v1/probe/object"
+#define S3_PROBE_TEXT "0123456789"
+struct s3_request s3_probe_put(void);
 
 /* In place. '+' is a space in what servers encode. */
 void s3_decode_key(char *key);
@@ -280,13 +320,13 @@ int s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
 
 int s3_forget(struct tier *tier, const char *note);
 
-/*
- * PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. @ret_etag: NULL, or
- * room for that of a reply.
- */
+/* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. */
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
-		 const struct tier_object *object, const struct tier_source *pace,
-		 enum put_flags flags, char *ret_etag);
+		 enum put_flags flags);
+
+/* The same of an object whose @bytes are all here, and proven. -EEXIST; as s3_confirm_sent(). */
+int s3_put_whole(struct s3_tier *s3, const char *key, const void *bytes,
+		 const struct tier_object *object, const struct tier_source *source);
 
 /* The headers that an object of ours gets; their values live in @text. */
 struct s3_meta {

@@ -84,6 +84,7 @@ static int copy_whole(struct s3_tier *s3, const char *key, const struct tier_obj
 		      const struct tier_source *source, const struct s3_origin *origin)
 {
 	struct s3_request request = { .method = "PUT", .key = key };
+	struct s3_proof proof = { 0 };
 	struct s3_reply reply;
 	struct s3_meta text;
 	int r, there;
@@ -98,7 +99,8 @@ static int copy_whole(struct s3_tier *s3, const char *key, const struct tier_obj
 	s3_reply_fini(&reply);
 	if (r == -ECANCELED)
 		return r;
-	there = s3_confirm_sent(s3, key, object, source, origin->etag);
+	memcpy(proof.etag, origin->etag, sizeof(proof.etag));
+	there = s3_confirm_sent(s3, key, object, source, &proof);
 	if (r == 0 || there != -ENOENT)
 		return there;
 	/* 412 and nothing there: it was the origin's condition. */

@@ -527,7 +527,9 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 		return 1;
 	}
 	if (verdict.next == S3_RETRY) {
-		note_trouble(exchange->s3);
+		/* Not what was only damaged on its way, nor what others do with the object. */
+		if (verdict.error == -EHOSTDOWN || reply->status >= 500)
+			note_trouble(exchange->s3);
 		*ret_pause_ns = pause_after(exchange);
 		again = ++exchange->attempts < tries;
 	} else {
@@ -535,7 +537,8 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 	}
 	if (again)
 		return 1;
-	tell_why(exchange, &verdict);
+	if (!exchange->request->is_trial)
+		tell_why(exchange, &verdict);
 	return verdict.error;
 }
 

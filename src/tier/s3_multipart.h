@@ -14,10 +14,12 @@ struct s3_parts {
 
 	uint64_t part_bytes;
 	unsigned count;
-	char *upload;        /* owned; the server's id */
-	char **listed;       /* owned; ETags of parts that the server said it has, NULL not */
-	char **etags;        /* owned; ETags of the parts that it has */
-	unsigned since_note; /* parts that it got since they were noted */
+	char *upload;              /* owned; the server's id */
+	char **listed;             /* owned; ETags of parts that the server said it has, NULL not */
+	char **etags;              /* owned; ETags of the parts that it has */
+	enum s3_sum_kind sum_kind; /* that the upload was begun with */
+	struct s3_sum *sums;       /* owned; of the parts that have an ETag */
+	unsigned since_note;       /* parts that it got since they were noted */
 	struct digest_state *digest; /* owned; of the bytes that were read, in order */
 	uint64_t digested;
 };

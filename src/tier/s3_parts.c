@@ -6,7 +6,8 @@
  * believes it where the MD5 of the bytes here is the part's ETag.
  *
  * The note, as JSON: v 1, key, content (its digest), part (bytes), upload (the server's id), etags
- * (of the parts that arrived, "" of the others).
+ * (of the parts that arrived, "" of the others); sum (the checksum that it was begun with, ""
+ * none), sums (of the parts that arrived, in base64).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -46,6 +47,7 @@ static void parts_fini(struct s3_parts *parts)
 	}
 	free(parts->etags);
 	free(parts->listed);
+	free(parts->sums);
 	free(parts->upload);
 	digest_free(parts->digest);
 }
@@ -57,8 +59,9 @@ static int parts_init(struct s3_parts *parts)
 		(unsigned)((parts->object->size + parts->part_bytes - 1) / parts->part_bytes);
 	parts->etags = calloc(parts->count, sizeof(char *));
 	parts->listed = calloc(parts->count, sizeof(char *));
+	parts->sums = calloc(parts->count, sizeof(*parts->sums));
 	parts->digest = digest_new();
-	return parts->etags && parts->listed && parts->digest ? 0 : -ENOMEM;
+	return parts->etags && parts->listed && parts->sums && parts->digest ? 0 : -ENOMEM;
 }
 
 /* The note ------------------------------------------------------------------------------- */
@@ -74,6 +77,20 @@ static json_t *etags_json(const struct s3_parts *parts)
 	return list;
 }
 
+static json_t *sums_json(const struct s3_parts *parts)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; list && parts->sum_kind && i < parts->count; i++) {
+		char text[S3_SUM_TEXT] = "";
+
+		if (parts->etags[i])
+			s3_sum_text(parts->sum_kind, &parts->sums[i], text);
+		(void)json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
 static int write_note(const struct s3_parts *parts, enum note_flags flags)
 {
 	cleanup_json json_t *root = NULL;
@@ -83,9 +100,11 @@ static int write_note(const struct s3_parts *parts, enum note_flags flags)
 	if (!parts->source->note)
 		return 0;
 	digest_hex(&parts->object->digest, hex);
-	root = json_pack("{s:i,s:o,s:s,s:I,s:s,s:o}", "v", 1, "key", json_path(parts->key),
+	root = json_pack("{s:i,s:o,s:s,s:I,s:s,s:o,s:s,s:o}", "v", 1, "key", json_path(parts->key),
 			 "content", hex, "part", (json_int_t)parts->part_bytes, "upload",
-			 parts->upload, "etags", etags_json(parts));
+			 parts->upload, "etags", etags_json(parts), "sum",
+			 parts->sum_kind ? s3_sum_name(parts->sum_kind)->name : "", "sums",
+			 sums_json(parts));
 	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	return text ? parts->source->note(parts->source->arg, text, flags) : -ENOMEM;
 }
@@ -126,6 +145,7 @@ struct note {
 	char *key;    /* owned; NULL: it is of no use */
 	const char *upload, *content;
 	int64_t part_bytes;
+	enum s3_sum_kind sum_kind;
 };
 
 static void note_fini(struct note *note)
@@ -145,6 +165,9 @@ static void read_note(struct s3_tier *s3, const char *text, struct note *ret_not
 		.content = json_string_or(root, "content", ""),
 		.part_bytes = json_int_or(root, "part", 0),
 	};
+	for (enum s3_sum_kind kind = S3_SUM_CRC64; kind < S3_SUM_KINDS; kind++)
+		if (strcmp(json_string_or(root, "sum", ""), s3_sum_name(kind)->name) == 0)
+			ret_note->sum_kind = kind;
 	if (key && json_int_or(root, "v", 0) == 1 && *ret_note->upload &&
 	    s3_check_key(s3, key) == 0)
 		ret_note->key = take_ptr(key);
@@ -170,11 +193,17 @@ int s3_forget(struct tier *tier, const char *text)
 static int recall_etags(struct s3_parts *parts, const struct note *note)
 {
 	const json_t *list = json_object_get(note->root, "etags");
+	const json_t *sums = json_object_get(note->root, "sums");
 
+	parts->sum_kind = note->sum_kind;
 	for (unsigned i = 0; i < parts->count; i++) {
 		const char *etag = json_string_value(json_array_get(list, i));
+		const char *sum = json_string_value(json_array_get(sums, i));
 
 		if (!etag || !*etag)
+			continue;
+		if (parts->sum_kind &&
+		    (!sum || s3_sum_parse(parts->sum_kind, sum, &parts->sums[i]) < 0))
 			continue;
 		parts->etags[i] = strdup(etag);
 		if (!parts->etags[i])
@@ -309,7 +338,8 @@ static int on_created(void *arg, const char *path, const char *text)
 	return parts->upload ? 0 : -ENOMEM;
 }
 
-static int create(struct s3_parts *parts)
+/* -ENOTSUP where that may be because of the checksum. */
+static int post_creation(struct s3_parts *parts)
 {
 	struct s3_request request = { .method = "POST", .key = parts->key };
 	struct s3_reply reply;
@@ -318,12 +348,35 @@ static int create(struct s3_parts *parts)
 
 	s3_add_query(&request, "uploads", "");
 	s3_add_meta(&request, parts->s3, parts->object, &text);
+	if (parts->sum_kind) {
+		const struct s3_sum_name *name = s3_sum_name(parts->sum_kind);
+
+		s3_add_header(&request, "x-amz-checksum-algorithm", name->name);
+		s3_add_header(&request, "x-amz-checksum-type", name->type);
+	}
 	r = s3_call(parts->s3, &request, &reply);
+	if (r == -EREMOTEIO && reply.status == 400 && parts->sum_kind)
+		r = -ENOTSUP;
 	if (r == 0)
 		r = s3_xml_read(reply.body, reply.body_length, on_created, parts);
 	s3_reply_fini(&reply);
 	if (r == -EPROTO || (r == 0 && (!parts->upload || !*parts->upload)))
 		return -EREMOTEIO;
+	return r;
+}
+
+static int create(struct s3_parts *parts)
+{
+	int r;
+
+	/* Of a copy nobody here sees the bytes. */
+	parts->sum_kind = parts->origin ? S3_SUM_NONE : s3_sum_kind(parts->s3, S3_SUM_OF_PARTS);
+	r = post_creation(parts);
+	if (r == -ENOTSUP && parts->sum_kind) {
+		s3_sum_not_of_parts(parts->s3);
+		parts->sum_kind = S3_SUM_NONE;
+		r = post_creation(parts);
+	}
 	return r < 0 ? r : write_note(parts, NOTE_DURABLE);
 }
 
@@ -351,6 +404,22 @@ static int whole_etag(const struct s3_parts *parts, char ret_etag[S3_ETAG_SIZE])
 	return 0;
 }
 
+static void print_part(FILE *out, const struct s3_parts *parts, unsigned index)
+{
+	cleanup_free char *etag = s3_xml_escape(parts->etags[index]);
+	char text[S3_SUM_TEXT];
+
+	(void)fprintf(out, "<Part><PartNumber>%u</PartNumber><ETag>&quot;%s&quot;</ETag>",
+		      index + 1, etag ? etag : "");
+	if (parts->sum_kind) {
+		const char *element = s3_sum_name(parts->sum_kind)->element;
+
+		s3_sum_text(parts->sum_kind, &parts->sums[index], text);
+		(void)fprintf(out, "<%s>%s</%s>", element, text, element);
+	}
+	(void)fputs("</Part>", out);
+}
+
 static char *completion(const struct s3_parts *parts)
 {
 	char *text = NULL;
@@ -361,13 +430,8 @@ static char *completion(const struct s3_parts *parts)
 		return NULL;
 	(void)fputs("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
 		    out);
-	for (unsigned i = 0; i < parts->count; i++) {
-		cleanup_free char *etag = s3_xml_escape(parts->etags[i]);
-
-		(void)fprintf(out,
-			      "<Part><PartNumber>%u</PartNumber><ETag>&quot;%s&quot;</ETag></Part>",
-			      i + 1, etag ? etag : "");
-	}
+	for (unsigned i = 0; i < parts->count; i++)
+		print_part(out, parts, i);
 	(void)fputs("</CompleteMultipartUpload>", out);
 	if (fclose(out) != 0) {
 		free(text);
@@ -376,7 +440,8 @@ static char *completion(const struct s3_parts *parts)
 	return text;
 }
 
-static int post_completion(struct s3_parts *parts, const char *text, bool conditional)
+static int post_completion(struct s3_parts *parts, const char *text, const struct s3_proof *proof,
+			   bool conditional)
 {
 	struct s3_request request = { .method = "POST",
 				      .key = parts->key,
@@ -390,8 +455,58 @@ static int post_completion(struct s3_parts *parts, const char *text, bool condit
 	s3_add_header(&request, "content-type", "application/xml");
 	if (conditional)
 		s3_add_header(&request, "if-none-match", "*");
+	/* Of a checksum that is made of the parts' the server needs none of the whole. */
+	if (proof->kind == S3_SUM_CRC64) {
+		const struct s3_sum_name *name = s3_sum_name(proof->kind);
+
+		s3_add_header(&request, name->header, proof->sum);
+		s3_add_header(&request, "x-amz-checksum-type", name->type);
+	}
 	r = s3_call(parts->s3, &request, &reply);
+	if (r == -EREMOTEIO && reply.status == 400 && proof->kind &&
+	    strcmp(reply.code, "XAmzContentSHA256Mismatch") != 0) {
+		/* The parts there are not those that were sent; or it took them with their
+		 * checksums, and does not understand those here. Once more from the start. */
+		if (strcmp(reply.code, "BadDigest") != 0)
+			s3_sum_not_of_parts(parts->s3);
+		r = -EBADMSG;
+	}
 	s3_reply_fini(&reply);
+	return r;
+}
+
+/* What the whole must show. */
+static int proof_of(const struct s3_parts *parts, struct s3_proof *ret_proof)
+{
+	int r;
+
+	*ret_proof = (struct s3_proof){ .kind = parts->sum_kind };
+	/* Nobody here has seen the bytes of a copy: equal parts of equal bytes have the origin's
+	 * ETag. */
+	if (parts->origin) {
+		memcpy(ret_proof->etag, parts->origin->etag, sizeof(ret_proof->etag));
+		return 0;
+	}
+	r = whole_etag(parts, ret_proof->etag);
+	return r < 0 ? r
+		     : s3_sum_whole(parts->sum_kind, parts->sums, parts->count, parts->part_bytes,
+				    parts->object->size, ret_proof->sum);
+}
+
+/* The errors of the request; *ret_there: what the server has then, as s3_confirm_sent(). */
+static int complete_once(struct s3_parts *parts, bool conditional, int *ret_there)
+{
+	cleanup_free char *text = completion(parts);
+	struct s3_proof proof;
+	int r = text ? proof_of(parts, &proof) : -ENOMEM;
+
+	*ret_there = r;
+	if (r < 0)
+		return r;
+	r = post_completion(parts, text, &proof, conditional);
+	*ret_there = r == -ECANCELED ? r
+				     : s3_confirm_sent(parts->s3, parts->key, parts->object,
+						       parts->source, &proof);
 	return r;
 }
 
@@ -401,33 +516,21 @@ static int post_completion(struct s3_parts *parts, const char *text, bool condit
  */
 static int complete(struct s3_parts *parts)
 {
-	cleanup_free char *text = completion(parts);
-	char etag[S3_ETAG_SIZE];
-	int r = text ? whole_etag(parts, etag) : -ENOMEM;
-	int there;
+	int there, r = complete_once(parts, true, &there);
 
-	if (r < 0)
-		return r;
-	/* Nobody here has seen the bytes: equal parts of equal bytes have the origin's ETag. */
-	if (parts->origin)
-		memcpy(etag, parts->origin->etag, sizeof(etag));
-	r = post_completion(parts, text, true);
-	there = r == -ECANCELED ? r
-				: s3_confirm_sent(parts->s3, parts->key, parts->object,
-						  parts->source, etag);
-	if ((r == -EEXIST || r == -ENOTSUP) && there == -ENOENT) {
-		/* Nobody has the key: the server does not understand the condition. */
-		r = post_completion(parts, text, false);
-		there = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source, etag);
-	}
+	/* Nobody has the key: the server does not understand the condition. */
+	if ((r == -EEXIST || r == -ENOTSUP) && there == -ENOENT)
+		r = complete_once(parts, false, &there);
 	if (r == 0 || there == 0 || there == -EEXIST || there == -EBADMSG)
 		return there;
-	return r == -ENOENT ? -EREMOTEIO : r; /* the upload is gone, and so are its parts */
+	/* The upload is gone, and so are its parts. */
+	return r == -ENOENT ? -EREMOTEIO : r;
 }
 
 /* Go on with what was begun, or begin. 1: it is all there already. */
 static int start(struct s3_parts *parts)
 {
+	struct s3_proof proof = { 0 };
 	int r = recall(parts);
 
 	if (r == 0 && parts->upload) {
@@ -439,8 +542,9 @@ static int start(struct s3_parts *parts)
 	if (r != -ENOENT)
 		return r;
 	/* Put together, and the answer was lost? Or thrown away by the server. */
-	r = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source,
-			    parts->origin ? parts->origin->etag : "");
+	if (parts->origin)
+		memcpy(proof.etag, parts->origin->etag, sizeof(proof.etag));
+	r = s3_confirm_sent(parts->s3, parts->key, parts->object, parts->source, &proof);
 	if (r != -ENOENT)
 		return r == 0 ? 1 : r;
 	return create(parts);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 #include "tier/s3.h"
 #include "util/cleanup.h"
@@ -49,19 +50,15 @@ int s3_is_taken(struct s3_tier *s3, const char *key)
 }
 
 static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put_flags flags,
-		    char *ret_etag)
+		    struct s3_reply *ret_reply)
 {
 	bool condition = !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_REFUSED;
 	struct s3_request request = *basis;
-	struct s3_reply reply;
 	int r;
 
 	if (condition)
 		s3_add_header(&request, "if-none-match", "*");
-	r = s3_call(s3, &request, &reply);
-	if (r == 0 && ret_etag)
-		memcpy(ret_etag, reply.etag, sizeof(reply.etag));
-	s3_reply_fini(&reply);
+	r = s3_call(s3, &request, ret_reply);
 	if (condition && r == -ENOTSUP)
 		atomic_store(&s3->put_condition, S3_REFUSED);
 	else if (condition && r == -EEXIST)
@@ -77,71 +74,133 @@ static void learn_condition(struct s3_tier *s3)
 {
 	struct s3_request get = { .method = "GET", .key = TIER_IDENTITY_KEY };
 	struct s3_request put = { .method = "PUT", .key = TIER_IDENTITY_KEY };
-	struct s3_reply reply;
+	struct s3_reply reply, answer;
 
 	if (!atomic_load(&s3->tier.expected) || atomic_exchange(&s3->condition_tried, true))
 		return;
 	if (s3_call(s3, &get, &reply) == 0 && reply.body) {
 		put.body = reply.body;
 		put.body_length = reply.body_length;
-		(void)put_once(s3, &put, 0, NULL); /* it notes what it learns */
+		(void)put_once(s3, &put, 0, &answer); /* it notes what it learns */
+		s3_reply_fini(&answer);
 	}
 	s3_reply_fini(&reply);
 }
 
+/* @ret_reply without a body: what the server says of the object. */
+static int put(struct s3_tier *s3, const struct s3_request *request, enum put_flags flags,
+	       struct s3_reply *ret_reply)
+{
+	int r = 0;
+
+	if (!(flags & PUT_REPLACE))
+		learn_condition(s3);
+	/* Only asking first is left where the server was never seen to keep the condition. */
+	if (!(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
+		r = s3_is_taken(s3, request->key);
+	if (r < 0)
+		return r;
+	r = put_once(s3, request, flags, ret_reply);
+	s3_reply_fini(ret_reply);
+	if (r == -ENOTSUP && !(flags & PUT_REPLACE)) {
+		r = put_once(s3, request, flags, ret_reply); /* without the condition now */
+		s3_reply_fini(ret_reply);
+	}
+	return r;
+}
+
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
-		 const struct tier_object *object, const struct tier_source *pace,
-		 enum put_flags flags, char *ret_etag)
+		 enum put_flags flags)
 {
 	struct s3_request request = {
 		.method = "PUT",
 		.key = key,
 		.body = bytes,
 		.body_length = length,
-		.pace = pace,
-		.lower_effort = pace && pace->lower_effort,
 	};
-	struct s3_meta text;
-	int r = 0;
+	struct s3_reply reply;
 
-	s3_add_meta(&request, s3, object, &text);
-	r = s3_payload_hash(bytes, length, request.payload_hash);
-	if (!(flags & PUT_REPLACE))
-		learn_condition(s3);
-	/* Only asking first is left where the server was never seen to keep the condition. */
-	if (r == 0 && !(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
-		r = s3_is_taken(s3, key);
+	s3_add_meta(&request, s3, NULL, NULL);
+	return put(s3, &request, flags, &reply);
+}
+
+int s3_put_whole(struct s3_tier *s3, const char *key, const void *bytes,
+		 const struct tier_object *object, const struct tier_source *source)
+{
+	struct s3_proof proof = { .kind = s3_sum_kind(s3, S3_SUM_OF_WHOLES) };
+	struct s3_request request = {
+		.method = "PUT",
+		.key = key,
+		.body = bytes,
+		.body_length = object->size,
+		.pace = source,
+		.lower_effort = source->lower_effort,
+	};
+	struct s3_reply reply;
+	struct s3_meta text;
+	struct s3_sum sum;
+	int r = s3_payload_hash(bytes, object->size, request.payload_hash);
+
 	if (r < 0)
 		return r;
-	r = put_once(s3, &request, flags, ret_etag);
-	if (r == -ENOTSUP && !(flags & PUT_REPLACE))
-		r = put_once(s3, &request, flags, ret_etag); /* without the condition now */
-	return r;
+	s3_add_meta(&request, s3, object, &text);
+	s3_sum_of(proof.kind, bytes, object->size, request.payload_hash, &sum);
+	s3_sum_text(proof.kind, &sum, proof.sum);
+	s3_add_sum(&request, proof.kind, proof.sum);
+	r = put(s3, &request, 0, &reply);
+	if (r < 0)
+		return r;
+	r = s3_proves(&reply, &proof);
+	if (r == 0)
+		r = s3_md5(bytes, object->size, proof.etag);
+	if (r == 0)
+		r = s3_proves(&reply, &proof);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	/* No MD5: but what it calls so is what it compared with the SHA-256. */
+	memcpy(proof.etag, reply.etag, sizeof(proof.etag));
+	return s3_confirm_sent(s3, key, object, source, &proof);
+}
+
+int s3_proves(const struct s3_reply *reply, const struct s3_proof *proof)
+{
+	const char *shown = reply->sums[proof->kind];
+
+	/* One of the parts' checksums is another than one of the whole: Ceph 20 shows the first of
+	 * some objects that were to have the second. */
+	if (*proof->sum && *shown && !strchr(proof->sum, '-') == !strchr(shown, '-'))
+		return strcmp(proof->sum, shown) == 0 ? 1 : -EBADMSG;
+	return *proof->etag && strcasecmp(proof->etag, reply->etag) == 0;
 }
 
 int s3_confirm_sent(struct s3_tier *s3, const char *key, const struct tier_object *object,
-		    const struct tier_source *source, const char *etag)
+		    const struct tier_source *source, const struct s3_proof *proof)
 {
 	/* What comes back counts for no progress of the sending. */
 	const struct tier_source pace = { .pace = NULL, .arg = source->arg };
+	struct s3_request request = { .method = "HEAD", .key = key };
 	char hex[DIGEST_HEX_SIZE];
 	struct s3_reply reply;
 	struct digest digest;
 	uint64_t size;
-	bool proven;
 	int r;
 
 	digest_hex(&object->digest, hex);
-	r = s3_head(s3, key, &reply);
+	if (*proof->sum)
+		s3_add_header(&request, "x-amz-checksum-mode", "ENABLED");
+	r = s3_call(s3, &request, &reply);
+	if (r == 0 && reply.length < 0)
+		r = -EREMOTEIO;
 	if (r == 0 && strcmp(reply.digest, hex) != 0)
 		r = -EEXIST;
 	else if (r == 0 && (uint64_t)reply.length != object->size)
 		r = -EBADMSG;
-	proven = r == 0 && (!*etag || strcasecmp(reply.etag, etag) == 0);
+	if (r == 0)
+		r = s3_proves(&reply, proof);
 	s3_reply_fini(&reply);
-	if (r < 0 || proven)
-		return r;
-	/* Its ETag says nothing of how the parts were put together: read them. */
+	if (r != 0)
+		return r < 0 ? r : 0;
+	/* What it shows says nothing of how the parts were put together: read them. */
 	r = s3_read_digest(s3, key, &pace, &digest, &size);
 	if (r < 0)
 		return r;

@@ -157,6 +157,16 @@ static void take_etag(struct s3_reply *reply, const char *value)
 	reply->etag[length] = 0;
 }
 
+/* False: it is none of a checksum. */
+static bool take_sum(struct s3_reply *reply, const char *line, size_t length)
+{
+	for (enum s3_sum_kind kind = S3_SUM_CRC64; kind < S3_SUM_KINDS; kind++)
+		if (header_is(line, length, s3_sum_name(kind)->header, reply->sums[kind],
+			      sizeof(reply->sums[kind])))
+			return true;
+	return false;
+}
+
 /* "HTTP/1.1 200 OK", which ends with no NUL. 0: none. */
 static long status_of(const char *line, size_t length)
 {
@@ -232,6 +242,8 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 	} else if (header_is(line, length, "x-amz-restore", value, sizeof(value))) {
 		reply->restore =
 			strstr(value, "ongoing-request=\"true\"") ? S3_RESTORING : S3_RESTORED;
+	} else if (take_sum(reply, line, length)) {
+		;
 	} else if (header_is(line, length, S3_META_DIGEST, value, sizeof(value))) {
 		struct digest digest;
 

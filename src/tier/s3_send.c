@@ -25,7 +25,7 @@ enum slot_state { SLOT_FREE, SLOT_READING, SLOT_MOVING, SLOT_WAITING };
 struct slot {
 	enum slot_state state;
 	unsigned index; /* of the part, from 0 */
-	char number[12], range[64];
+	char number[12], range[64], sum[S3_SUM_TEXT];
 	uint8_t *buffer; /* owned; parts->part_bytes; NULL: none yet */
 	size_t counted;  /* bytes of the part that moved, however often it is sent */
 	int64_t ready_ns;
@@ -314,22 +314,24 @@ static int fill(struct sending *sending, struct slot *slot)
 
 	if (!slot->buffer)
 		slot->buffer = malloc(parts->part_bytes);
+	address(sending, slot, index);
 	r = slot->buffer ? read_part(sending, index, slot->buffer) : -ENOMEM;
+	if (r == 0)
+		r = s3_payload_hash(slot->buffer, length, slot->request.payload_hash);
+	if (r == 0)
+		s3_sum_of(parts->sum_kind, slot->buffer, length, slot->request.payload_hash,
+			  &parts->sums[index]);
 	if (r == 0)
 		r = has_part(parts, index, slot->buffer);
 	if (r != 0) {
 		give_slot(sending, slot);
 		return r < 0 ? r : 0;
 	}
-	address(sending, slot, index);
 	slot->request.body = slot->buffer;
 	slot->request.body_length = length;
 	slot->request.pace = parts->source;
-	r = s3_payload_hash(slot->buffer, length, slot->request.payload_hash);
-	if (r < 0) {
-		give_slot(sending, slot);
-		return r;
-	}
+	s3_sum_text(parts->sum_kind, &parts->sums[index], slot->sum);
+	s3_add_sum(&slot->request, parts->sum_kind, slot->sum);
 	s3_exchange_init(&slot->exchange, parts->s3, &slot->request);
 	launch(sending, slot);
 	return 0;

@@ -13,10 +13,8 @@
 #include "tier/s3_xml.h"
 #include "util/cleanup.h"
 
-#define PROBE_KEY ".mediafs/v1/probe/object"
 #define PROBE_PARTS_KEY ".mediafs/v1/probe/parts"
-#define PROBE_TEXT "0123456789"
-#define PROBE_LENGTH (sizeof(PROBE_TEXT) - 1)
+#define PROBE_LENGTH (sizeof(S3_PROBE_TEXT) - 1)
 
 struct survey {
 	struct s3_tier *s3;
@@ -40,12 +38,12 @@ static int tell(const struct survey *survey, const char *what, enum survey_resul
 	return survey->fn(survey->arg, what, result, text);
 }
 
-static struct s3_request probe_put(void)
+struct s3_request s3_probe_put(void)
 {
 	return (struct s3_request){
 		.method = "PUT",
-		.key = PROBE_KEY,
-		.body = PROBE_TEXT,
+		.key = S3_PROBE_KEY,
+		.body = S3_PROBE_TEXT,
 		.body_length = PROBE_LENGTH,
 		.tries = 2,
 	};
@@ -70,7 +68,7 @@ static long ask_status(const struct survey *survey, struct s3_request *request)
 /* 0 it can be written; everything else needs that. */
 static int survey_writing(struct survey *survey)
 {
-	struct s3_request request = probe_put();
+	struct s3_request request = s3_probe_put();
 	struct s3_reply reply;
 	bool is_md5;
 	int r = s3_call(survey->s3, &request, &reply);
@@ -88,7 +86,7 @@ static int survey_writing(struct survey *survey)
 
 static int survey_signature(const struct survey *survey)
 {
-	struct s3_request request = probe_put();
+	struct s3_request request = s3_probe_put();
 	long status;
 
 	request.spoil_signature = true;
@@ -100,7 +98,7 @@ static int survey_signature(const struct survey *survey)
 
 static int survey_checksum(const struct survey *survey)
 {
-	struct s3_request request = probe_put();
+	struct s3_request request = s3_probe_put();
 	long status;
 	int r = s3_payload_hash("other", 5, request.payload_hash);
 
@@ -115,9 +113,18 @@ static int survey_checksum(const struct survey *survey)
 		    status);
 }
 
+static int survey_kept_checksum(const struct survey *survey)
+{
+	enum s3_sum_kind kind = S3_SUM_NONE;
+	bool has_one = s3_sum_find(survey->s3, &kind) == 0 && kind != S3_SUM_NONE;
+
+	return tell(survey, "checksum kept", has_one ? SURVEY_GOOD : SURVEY_LESS, "%s",
+		    has_one ? s3_sum_name(kind)->name : "none: the ETag proves what is there");
+}
+
 static int survey_condition(const struct survey *survey)
 {
-	struct s3_request request = probe_put();
+	struct s3_request request = s3_probe_put();
 	long status;
 
 	s3_add_header(&request, "if-none-match", "*");
@@ -130,9 +137,9 @@ static int survey_condition(const struct survey *survey)
 
 static int survey_reading(const struct survey *survey)
 {
-	struct s3_request range = { .method = "GET", .key = PROBE_KEY };
-	struct s3_request match = { .method = "GET", .key = PROBE_KEY };
-	struct s3_request beyond = { .method = "GET", .key = PROBE_KEY };
+	struct s3_request range = { .method = "GET", .key = S3_PROBE_KEY };
+	struct s3_request match = { .method = "GET", .key = S3_PROBE_KEY };
+	struct s3_request beyond = { .method = "GET", .key = S3_PROBE_KEY };
 	struct s3_reply reply;
 	bool good;
 	int r;
@@ -196,7 +203,7 @@ static int take_part_etag(void *arg, const char *path, const char *text)
 static int begin_parts(const struct survey *survey, char id[1024], char etag[S3_ETAG_SIZE])
 {
 	struct s3_request create = { .method = "POST", .key = PROBE_PARTS_KEY };
-	struct s3_request part = probe_put();
+	struct s3_request part = s3_probe_put();
 	struct s3_request list = { .method = "GET", .key = PROBE_PARTS_KEY };
 	struct s3_reply reply;
 	int r;
@@ -265,7 +272,7 @@ static int survey_parts(const struct survey *survey)
 int s3_survey(struct tier *tier, survey_fn fn, void *arg)
 {
 	struct survey survey = { .s3 = s3_of(tier), .fn = fn, .arg = arg };
-	int r = s3_md5(PROBE_TEXT, PROBE_LENGTH, survey.md5);
+	int r = s3_md5(S3_PROBE_TEXT, PROBE_LENGTH, survey.md5);
 
 	if (r == 0)
 		r = survey_writing(&survey);
@@ -273,6 +280,8 @@ int s3_survey(struct tier *tier, survey_fn fn, void *arg)
 		r = survey_signature(&survey);
 	if (r == 0)
 		r = survey_checksum(&survey);
+	if (r == 0)
+		r = survey_kept_checksum(&survey);
 	if (r == 0)
 		r = survey_condition(&survey);
 	if (r == 0)

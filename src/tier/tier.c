@@ -108,19 +108,24 @@ const char *tier_why(struct tier *tier, char *buffer, size_t size)
 	return buffer;
 }
 
-int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
-		const struct tier_source *pace)
+int tier_read_back(struct tier *tier, const char *key, const struct tier_object *object,
+		   const struct tier_source *pace)
 {
 	struct digest digest;
 	uint64_t size;
-	int r = tier->backend->confirm ? tier->backend->confirm(tier, key, object) : -ENOTSUP;
+	int r = tier->backend->check(tier, key, pace, &digest, &size);
 
-	if (r != -ENOTSUP)
-		return r;
-	r = tier->backend->check(tier, key, pace, &digest, &size);
 	if (r < 0)
 		return r;
 	return size == object->size && digest_equal(&digest, &object->digest) ? 0 : -EBADMSG;
+}
+
+int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
+		const struct tier_source *pace)
+{
+	int r = tier->backend->confirm ? tier->backend->confirm(tier, key, object) : -ENOTSUP;
+
+	return r == -ENOTSUP ? tier_read_back(tier, key, object, pace) : r;
 }
 
 static int read_identity(struct tier *tier, struct tier_identity *ret_identity)

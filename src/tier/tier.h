@@ -227,9 +227,13 @@ unsigned tier_parallel(struct tier *tier);
 /* As backend->why, "" where the kind of tier does not say; @buffer is returned. */
 const char *tier_why(struct tier *tier, char *buffer, size_t size);
 
+/* Is @key @object? By check(), with @pace. 0; -EBADMSG no; its errors. */
+int tier_read_back(struct tier *tier, const char *key, const struct tier_object *object,
+		   const struct tier_source *pace);
+
 /*
- * Is @key @object? By confirm() where the tier can, else by check(), with @pace. 0, 1 and its bytes
- * are archived; -EBADMSG no; the errors of both.
+ * The same by confirm() where the tier can, else by check(). 0, 1 and its bytes are archived;
+ * -EBADMSG no; the errors of both.
  */
 int tier_verify(struct tier *tier, const char *key, const struct tier_object *object,
 		const struct tier_source *pace);

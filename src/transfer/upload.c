@@ -187,9 +187,13 @@ static int is_it_this(struct job *job, const char *key, struct source *source)
 	r = tier->backend->stat(tier, key, &size);
 	if (r == 0 && size != job->content.size)
 		return 0;
-	if (r == 0)
+	/* It may be what an attempt left that was found not to be whole: its metadata vouch for it.
+	 */
+	if (r == 0 && job->row->attempts)
+		r = tier_read_back(tier, key, &object, &pace);
+	else if (r == 0)
 		r = tier_verify(tier, key, &object, &pace);
-	if (r == -EBADMSG)
+	if (r == -EBADMSG || r == -ENOMEDIUM) /* archived, and nothing vouches for it */
 		return 0;
 	return r < 0 ? r : 1; /* archived or not */
 }

@@ -367,6 +367,8 @@ FAULTS = {name.replace("_", " "): value for name, value in list(globals().items(
 class Faulty:
     """In front of a server; faults = {kind of request: [name of the fault, how often]}."""
 
+    link = Link
+
     def __init__(self, target_port):
         self.target = ("127.0.0.1", target_port)
         self.lock = threading.Lock()
@@ -413,7 +415,7 @@ class Faulty:
                 threading.Thread(target=self.relay, args=(client,), daemon=True).start()
 
     def relay(self, client):
-        link = Link(self, client)
+        link = self.link(self, client)
         with self.lock:
             self.links.add(link)
         with contextlib.suppress(OSError, Broken, ValueError):

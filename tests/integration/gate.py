@@ -25,6 +25,8 @@ class Gate:
         self.stalled_most = 0
         self.refuse = None     # what the first line of requests holds that get 503 SlowDown
         self.refused = 0
+        self.reject = None     # what the header of requests holds that get 400, as by a server
+        self.rejected = 0      # that does not know it
         self.pace = 0          # seconds that each 64 KiB to the server takes, on each connection
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
@@ -85,6 +87,11 @@ class Gate:
                     self.wait_while_stalled(link, line)
                     if self.refuse and self.refuse in line:
                         self.refused += 1
+                        answer = b"503 Slow Down", b"SlowDown"
+                        break
+                    if self.reject and self.reject in data.split(b"\r\n\r\n", 1)[0]:
+                        self.rejected += 1
+                        answer = b"400 Bad Request", b"InvalidRequest"
                         break
                     if self.swallow and self.swallow in data:
                         self.swallow = None
@@ -100,16 +107,16 @@ class Gate:
                     threading.Event().wait(self.pace * len(data) / (1 << 16))
                 server.sendall(data)
             if data:
-                self.send_refusal(client)
+                self.send_refusal(client, *answer)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
     @staticmethod
-    def send_refusal(client):
+    def send_refusal(client, status, code):
         """An answer in the middle of the request: what is still on its way is thrown away."""
-        body = b"<Error><Code>SlowDown</Code></Error>"
-        client.sendall(b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: "
-                       b"%d\r\n\r\n%s" % (len(body), body))
+        body = b"<Error><Code>%s</Code></Error>" % code
+        client.sendall(b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+                       % (status, len(body), body))
         while client.recv(1 << 16):
             pass
 

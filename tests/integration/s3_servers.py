@@ -1,6 +1,7 @@
 """Real S3 servers on loopback, from Debian's packages: Ceph's RGW, and OpenStack Swift's s3api.
 
-A server is shared by all workers of a run (it takes seconds to start) and stopped by the last one.
+With MEDIAFS_TEST_S3_ENDPOINT (http://127.0.0.1:PORT), _KEY and _SECRET a server that somebody else
+started takes their place. A server is shared by all workers of a run (it takes seconds to start) and stopped by the last one.
 """
 import contextlib
 import fcntl
@@ -15,8 +16,10 @@ import subprocess
 
 from lib import PATIENCE, run, wait_for
 
-ACCESS = "MEDIAFSTEST0000000001"
-SECRET = "mediafs/test+secret=0123456789abcdefghijk"
+ENDPOINT = os.environ.get("MEDIAFS_TEST_S3_ENDPOINT")
+ACCESS = os.environ.get("MEDIAFS_TEST_S3_KEY", "MEDIAFSTEST0000000001")
+SECRET = os.environ.get("MEDIAFS_TEST_S3_SECRET", "mediafs/test+secret=0123456789abcdefghijk")
+USUAL = "given" if ENDPOINT else "ceph"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # Ceph's tools are scripts of the system's Python
 
 
@@ -296,6 +299,9 @@ def folder_of(kind, base):
 @contextlib.contextmanager
 def shared(kind, base):
     """The URL of a server that is shared below @base; None: its packages are not there."""
+    if kind == "given":
+        yield ENDPOINT
+        return
     if any(not shutil.which(name, path=PATH) for name in KINDS[kind].NEEDS):
         yield None
         return

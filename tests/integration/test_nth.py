@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+import s3_servers
 from lib import FSCK, PATIENCE, flip, fsck, pattern, run, wait_for
 from nth import CLASSES, SEED, Rounds, attempt, nth, nth_library, write  # pylint: disable=unused-import
 from s3_bucket import Bucket, make_bucket, servers  # pylint: disable=unused-import
@@ -213,7 +214,7 @@ def test_what_the_disk_did_the_catalog_hears(sites, nth):
 
 @pytest.mark.parametrize("kind", list(CLASSES))
 def test_the_daemon_with_s3(sites, servers, tmp_path, nth, kind):
-    bucket = make_bucket("ceph", servers, tmp_path)
+    bucket = make_bucket(s3_servers.USUAL, servers, tmp_path)
 
     def copies(folder, suffix):
         return [bucket.get(name) for name in bucket.media()

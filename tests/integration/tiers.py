@@ -7,10 +7,11 @@ import os
 import pathlib
 import uuid
 
+import s3_servers
 from gate import Door
 from lib import flip
 
-KINDS = ("dir", "ceph", "swift")
+KINDS = ("dir", s3_servers.USUAL, "swift")
 KIND = os.environ.get("MEDIAFS_TEST_TIER", "dir")
 
 
