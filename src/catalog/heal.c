@@ -5,7 +5,8 @@
  * frame since the one before may be missing on the disk, though it can still be read: a later
  * commit would not be durable behind such a gap. So first everything is moved into the database
  * itself and that is synced; after it the WAL begins anew (which also frees its room, should the
- * disk be full). After an error of the disk the database is read through.
+ * disk be full). After an error of the disk, or what may be one (a read that fails with EIO becomes
+ * SQLITE_CORRUPT inside a statement), the database is read through.
  */
 #include <errno.h>
 #include <string.h>
@@ -57,7 +58,7 @@ int heal(struct db *db, int error)
 
 	db_reset(db);
 	r = move_wal(db);
-	if (r == 0 && error == -EIO)
+	if (r == 0 && (error == -EIO || error == -EUCLEAN))
 		r = check(db);
 	if (r == 0)
 		r = load_publishing(db->catalog, db);

@@ -336,10 +336,13 @@ static void keep_locked(struct writer *writer, struct batch *batch, int error)
 
 static void failed_locked(struct writer *writer, struct batch *batch, int error)
 {
+	/* SQLite says so, too, of a read that failed: heal() finds out which it is. */
+	bool may_pass = heal_can(error) || (error == -EUCLEAN && !writer->error);
+
 	if (!writer->error || error != -EBUSY) /* a reader in the way of healing is no news */
 		writer->error = error;
 	keep_locked(writer, batch, error);
-	if (writer->stop || !heal_can(error))
+	if (writer->stop || !may_pass)
 		lose_locked(writer);
 	writer->pause_ns = writer->pause_ns ? writer->pause_ns * 2 : RETRY_FIRST_NS;
 	if (writer->pause_ns > RETRY_MAX_NS)

@@ -135,10 +135,9 @@ int place_folder(struct volume *volume, const char *path, const struct version_b
 	parent = spot.change.parent;
 	r = mkdirat(spot.change.fd, spot.name, 0700) < 0 ? -errno : finish_made(&spot, body);
 	spot_leave(&spot);
-	if (r == 0) {
+	if (r == 0)
 		seals_placed(volume->seals, parent);
-		volume_notify_entry(volume, parent, spot.name);
-	}
+	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }
 
@@ -154,8 +153,7 @@ int place_link(struct volume *volume, const char *path, const struct version_bod
 	r = symlinkat(body->target, spot.change.fd, spot.name) < 0 ? -errno
 								   : finish_made(&spot, body);
 	spot_leave(&spot);
-	if (r == 0)
-		volume_notify_entry(volume, parent, spot.name);
+	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }
 
@@ -215,10 +213,8 @@ int place_move(struct volume *volume, const char *from, const char *to)
 			r = fstat(fd, &st) < 0 ? -errno : tree_queue_attributes(volume, &st);
 	}
 	spot_leave(&spot);
-	if (r == 0) {
-		volume_notify_entry(volume, old_parent, spot.name);
-		volume_notify_entry(volume, new_parent, spot.other_name);
-	}
+	volume_notify_entry(volume, old_parent, spot.name);
+	volume_notify_entry(volume, new_parent, spot.other_name);
 	return r;
 }
 
@@ -262,8 +258,7 @@ int place_remove(struct volume *volume, const char *path, uint64_t id)
 	parent = spot.change.parent;
 	r = remove_at(&spot, id);
 	spot_leave(&spot);
-	if (r == 0)
-		volume_notify_entry(volume, parent, spot.name);
+	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }
 

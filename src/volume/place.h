@@ -3,8 +3,8 @@
 
 /*
  * Place: changes of the tree that other sites caused. Works on read-only volumes too; tells the
- * catalog in the order of the disk, and the kernel. The syncer's thread, and an import's for files
- * with nothing in their place. Nothing is durable until place_sync().
+ * catalog in the order of the disk, and the kernel, whatever came of it. The syncer's thread, and
+ * an import's for files with nothing in their place. Nothing is durable until place_sync().
  */
 #include "catalog/sync.h"
 #include "volume/tree.h"

@@ -149,8 +149,7 @@ int place_file(struct volume *volume, const char *path, const struct place_file 
 	spot_leave(&spot);
 	if (r == 0)
 		seals_placed(volume->seals, parent);
-	if (r == 0)
-		volume_notify_entry(volume, parent, spot.name);
+	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }
 

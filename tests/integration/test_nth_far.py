@@ -134,6 +134,27 @@ def test_a_removal_that_failed_is_tried_again(sites, tier, cart, nth):
     assert turns
 
 
+def test_what_was_placed_in_vain_is_seen_later(sites, tier, cart, nth):
+    """The kernel knew that there is no such name: it must hear of it, whatever failed after."""
+    editorial = sites("editorial", join=tier)
+    editorial.mount(env=nth.environment)
+
+    def place(count, patience):
+        here = editorial.mnt / f"clip{count}.mov"
+        assert not here.exists()
+        (cart.mnt / here.name).write_bytes(b"clip")
+        with contextlib.suppress(AssertionError, OSError):
+            wait_for(here.exists, "it", patience)
+        return here
+    turns = nth.turns("read", lambda: place(0, PATIENCE))
+    for count, turn in enumerate(turns):
+        nth.arm("read", turn)
+        here = place(count + 1, 1)
+        nth.disarm()
+        wait_for(here.exists, f"{here}: {editorial.log_text()}")
+    assert turns
+
+
 @pytest.mark.parametrize("kind", list(CLASSES))
 def test_the_rebuild_of_a_catalog(sites, tier, nth, kind):
     """It says that it is done only when it is; what it began, the next one ends."""

@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "catalog/check.h"
 #include "catalog_help.h"
+#include "util/clock.h"
+
+static atomic_int failing_reads;
+
+/* SQLite's. */
+ssize_t pread64(int fd, void *to, size_t length, off64_t offset)
+{
+	if (failing_reads > 0) {
+		failing_reads--;
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, to, length, offset);
+}
 
 /* A tree with one of everything, all of it right. */
 static void fill(struct catalog *catalog)
@@ -165,4 +183,28 @@ TEST(a_flipped_bit_is_found)
 	}
 	(void)close(fd);
 	check_int(found, size / 4096 - 1);
+}
+
+TEST(a_read_that_failed_once_is_no_damage)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	struct catalog *catalog = open_catalog(dir);
+	int64_t deadline_ns = monotonic_ns() + 60 * NS_PER_SEC;
+	struct node_row row;
+
+	fill(catalog);
+	catalog_close(catalog);
+	catalog = open_catalog(dir); /* with nothing in memory yet */
+	failing_reads = 1;
+	put_file(catalog, 1, "late", 20, 5);
+	check(catalog_flush(catalog) < 0);
+	check_int(failing_reads, 0);
+	while (catalog_error(catalog) < 0) {
+		check(monotonic_ns() < deadline_ns);
+		sched_yield();
+	}
+	check_int(catalog_flush(catalog), 0);
+	check_int(catalog_get_node(catalog, 20, &row), 1);
+	check_int(catalog_check(catalog, NULL, NULL), 0);
+	catalog_close(catalog);
 }
