@@ -66,6 +66,9 @@ class Disk:
 
     def restart(self):
         self.unmount()
+        # A process in another mount namespace may still have it: the next mount would get what
+        # was shut down.
+        wait_for(lambda: not run("losetup", "-j", self.image).stdout, "the disk to be let go")
         self.mount(self.image)
 
     def close(self):
