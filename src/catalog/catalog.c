@@ -2,6 +2,7 @@
 #include "catalog/catalog.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -200,6 +201,11 @@ void catalog_close(struct catalog *catalog)
 bool catalog_was_unclean(const struct catalog *catalog)
 {
 	return catalog->unclean;
+}
+
+uint64_t catalog_told(struct catalog *catalog)
+{
+	return atomic_load(&catalog->told) + 1;
 }
 
 void catalog_keep_unclean(struct catalog *catalog, bool unclean)

@@ -24,7 +24,7 @@
 
 #include "hash/digest.h"
 
-#define CATALOG_SCHEMA_VERSION 5
+#define CATALOG_SCHEMA_VERSION 6
 
 struct catalog;
 

@@ -131,6 +131,12 @@ int catalog_put_copy(struct catalog *catalog, const struct copy_row *row, enum s
 int catalog_mark_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns,
 		      bool bad);
 
+/*
+ * The copy is bad. Files that were STORED by it and by no other become VERIFIED, in the same
+ * transaction: so they are queued again, whatever happens to us now.
+ */
+int catalog_lose_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns);
+
 /* Caller frees *ret_rows after copy_row_fini() of each. */
 int catalog_get_copies(struct catalog *catalog, uint64_t content, struct copy_row **ret_rows,
 		       size_t *ret_count);
@@ -241,6 +247,14 @@ int catalog_queue_totals(struct catalog *catalog, uint32_t tier, struct queue_to
  * One transaction: the copy is recorded, the queue row goes, and the file becomes STORED
  * if nothing else of it is queued (else QUEUED). Always durable when it returns 0. -ESTALE when the
  * file moved on or is damaged: the copy is recorded all the same, as the object is there.
+ *
+ * @told: catalog_told() before the tier was asked whether it has the object. -EAGAIN when other
+ * sites told of objects since: one of them may have taken its place. 0: @copy was recorded before;
+ * -EAGAIN when it is recorded as good no more.
+ * @again_ns: realtime when it is to be looked at once more (catalog/doubts.h), 0 never.
  */
 int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation,
-		       const struct copy_row *copy);
+		       const struct copy_row *copy, uint64_t told, int64_t again_ns);
+
+/* Rises with each segment of another site; never 0. */
+uint64_t catalog_told(struct catalog *catalog);

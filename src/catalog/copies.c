@@ -24,6 +24,10 @@ STATEMENT(sql_put, "INSERT INTO copies(" COPY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, 
 		   " checked_ns = excluded.checked_ns, bad = excluded.bad");
 STATEMENT(sql_mark, "UPDATE copies SET checked_ns = ?3, bad = ?4"
 		    " WHERE content = ?1 AND tier = ?2");
+/* From STORED to VERIFIED. "> 0": the index has only those. */
+STATEMENT(sql_not_stored, "UPDATE inodes SET state = 3, state_ns = ?2 WHERE content = ?1"
+			  " AND content > 0 AND state = 6 AND NOT EXISTS("
+			  "SELECT 1 FROM copies WHERE copies.content = ?1 AND copies.bad = 0)");
 STATEMENT(sql_good, "SELECT 1 FROM copies WHERE content = ?1 AND bad = 0 LIMIT 1");
 STATEMENT(sql_of_content,
 	  "SELECT " COPY_COLUMNS ASKED " FROM copies WHERE content = ?1 ORDER BY tier");
@@ -150,7 +154,8 @@ int db_put_copy(struct db *db, const struct copy_row *row, const char *key)
 	query_int(&query, row->confirmed_ns);
 	query_int(&query, row->checked_ns);
 	query_int(&query, row->bad);
-	return query_run(&query);
+	r = query_run(&query);
+	return r < 0 || row->bad ? r : db_believe_copy(db, row, key);
 }
 
 int db_has_good_copy(struct db *db, uint64_t content)
@@ -191,26 +196,55 @@ static int apply_mark_copy(struct db *db, struct step *step)
 {
 	const struct copy_row *row = &((struct copy_step *)step)->row;
 	struct query query = query_start(db, &sql_mark);
+	int r;
 
 	query_int(&query, (int64_t)row->content);
 	query_int(&query, row->tier);
 	query_int(&query, row->checked_ns);
 	query_int(&query, row->bad);
-	return query_run(&query);
+	r = query_run(&query);
+	return r == 0 && row->bad ? db_prove_bad(db, row->content, row->tier) : r;
+}
+
+static struct copy_step *new_mark(step_fn apply, uint64_t content, uint32_t tier,
+				  int64_t checked_ns, bool bad)
+{
+	struct copy_step *copy = step_new(sizeof(*copy), apply);
+
+	if (copy)
+		copy->row = (struct copy_row){
+			.content = content, .tier = tier, .checked_ns = checked_ns, .bad = bad
+		};
+	return copy;
 }
 
 int catalog_mark_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns,
 		      bool bad)
 {
-	struct copy_step *copy = step_new(sizeof(*copy), apply_mark_copy);
+	struct copy_step *copy = new_mark(apply_mark_copy, content, tier, checked_ns, bad);
 
-	if (!copy)
-		return -ENOMEM;
-	copy->row.content = content;
-	copy->row.tier = tier;
-	copy->row.checked_ns = checked_ns;
-	copy->row.bad = bad;
-	return step_submit(catalog, &copy->step, 0);
+	return copy ? step_submit(catalog, &copy->step, 0) : -ENOMEM;
+}
+
+static int apply_lose_copy(struct db *db, struct step *step)
+{
+	const struct copy_row *row = &((struct copy_step *)step)->row;
+	int r = apply_mark_copy(db, step);
+	struct query query;
+
+	if (r < 0)
+		return r;
+	query = query_start(db, &sql_not_stored);
+	query_int(&query, (int64_t)row->content);
+	query_int(&query, step->time_ns);
+	return query_run(&query);
+}
+
+int catalog_lose_copy(struct catalog *catalog, uint64_t content, uint32_t tier, int64_t checked_ns)
+{
+	struct copy_step *copy = new_mark(apply_lose_copy, content, tier, checked_ns, true);
+
+	return copy ? step_submit(catalog, &copy->step, 0) : -ENOMEM;
 }
 
 static int read_copy(struct query *query, struct copy_row *ret_row)

@@ -221,6 +221,7 @@ struct catalog {
 	bool unclean;
 
 	_Atomic bool keep_unclean; /* when it closes */
+	_Atomic uint64_t told;     /* segments of other sites; the writer thread counts */
 
 	struct writer writer;
 
@@ -263,6 +264,7 @@ void readers_fini(struct catalog *catalog);
 extern const char schema_sync[];     /* schema_sync.c */
 extern const char schema_offloads[]; /* offloads.c */
 extern const char schema_seals[];    /* offloads.c */
+extern const char schema_doubts[];   /* doubts.c */
 int schema_prepare(struct db *db, enum catalog_flags flags);
 
 /* A connection that only reads gets, for itself and empty, what an older catalog does not have. */
@@ -332,6 +334,16 @@ int db_put_content(struct db *db, uint64_t size, const struct digest *digest, co
 		   size_t map_bytes, uint64_t *ret_content);
 int db_put_copy(struct db *db, const struct copy_row *row, const char *key);
 int db_has_good_copy(struct db *db, uint64_t content); /* 1, 0, negative errno */
+
+/*
+ * doubts.c, inside a transaction of the writer: @row's copy was recorded as a good one; something
+ * of another digest than @digest is said to lie under @key; the copy is to be looked at when it is
+ * @due_ns (realtime); it was found bad.
+ */
+int db_believe_copy(struct db *db, const struct copy_row *row, const char *key);
+int db_doubt_others(struct db *db, uint32_t tier, const char *key, const struct digest *digest);
+int db_doubt_copy(struct db *db, uint64_t content, uint32_t tier, int64_t due_ns);
+int db_prove_bad(struct db *db, uint64_t content, uint32_t tier);
 
 /* The guarded step of a file's life: what state.c and the row allow. @ret_row: as it was before. */
 int db_may_step(struct db *db, uint64_t id, uint64_t generation, enum file_state to,

@@ -42,6 +42,8 @@ STATEMENT(sql_page, "SELECT " QUEUE_COLUMNS " FROM queue WHERE (id, tier) > (?1,
 STATEMENT(sql_totals, "SELECT files, bytes, poison FROM queue_totals WHERE tier = ?1");
 SCAN_STATEMENT(sql_all_totals, "SELECT sum(files), sum(bytes), sum(poison) FROM queue_totals");
 
+STATEMENT(sql_is_recorded, "SELECT 1 FROM copies WHERE tier = ?1 AND key = ?2 AND content = ?3"
+			   " AND bad = 0");
 STATEMENT(sql_leftover, "SELECT CAST(substr(key, ?4) AS INTEGER), value FROM meta"
 			" WHERE key > ?1 AND key < ?2 AND NOT EXISTS (SELECT 1 FROM inodes, queue"
 			" WHERE inodes.content > 0"
@@ -378,7 +380,8 @@ int catalog_queue_totals(struct catalog *catalog, uint32_t tier, struct queue_to
 
 struct stored_step {
 	struct step step;
-	uint64_t id, generation;
+	uint64_t id, generation, told;
+	int64_t again_ns;
 	struct copy_row copy; /* without key */
 	char key[];
 };
@@ -388,6 +391,22 @@ static bool is_on_its_way(enum file_state state)
 	return state == FILE_VERIFIED || state == FILE_QUEUED || state == FILE_UPLOADING;
 }
 
+/* -EAGAIN: what the caller knows of the object may be true no more. */
+static int check_told(struct db *db, const struct stored_step *stored)
+{
+	struct query query;
+	int r;
+
+	if (stored->told)
+		return stored->told == catalog_told(db->catalog) ? 0 : -EAGAIN;
+	query = query_start(db, &sql_is_recorded);
+	query_int(&query, stored->copy.tier);
+	query_bytes(&query, stored->key);
+	query_int(&query, (int64_t)stored->copy.content);
+	r = query_found(&query);
+	return r < 0 ? r : r > 0 ? 0 : -EAGAIN;
+}
+
 static int apply_stored(struct db *db, struct step *step)
 {
 	struct stored_step *stored = (struct stored_step *)step;
@@ -395,8 +414,12 @@ static int apply_stored(struct db *db, struct step *step)
 	struct node_row node;
 	int found, r;
 
+	r = check_told(db, stored);
 	/* The object is there, whatever became of the file meanwhile: never forget it. */
-	r = db_put_copy(db, &stored->copy, stored->key);
+	if (r == 0)
+		r = db_put_copy(db, &stored->copy, stored->key);
+	if (r == 0 && stored->again_ns)
+		r = db_doubt_copy(db, stored->copy.content, stored->copy.tier, stored->again_ns);
 	if (r < 0)
 		return r;
 	found = db_get_node(db, stored->id, &node);
@@ -406,8 +429,10 @@ static int apply_stored(struct db *db, struct step *step)
 	    node.error || !file_state_is_verified(node.state) || stored->copy.bad)
 		return -ESTALE;
 	r = remove_row(db, stored->id, stored->generation, stored->copy.tier);
-	if (r < 0 || !is_on_its_way(node.state))
+	if (r < 0)
 		return r;
+	if (!is_on_its_way(node.state)) /* other sites may know it under a name that was lost */
+		return stored->again_ns ? note_node(db, stored->id) : 0;
 	r = is_queued(db, stored->id);
 	if (r < 0)
 		return r;
@@ -419,7 +444,7 @@ static int apply_stored(struct db *db, struct step *step)
 }
 
 int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation,
-		       const struct copy_row *copy)
+		       const struct copy_row *copy, uint64_t told, int64_t again_ns)
 {
 	size_t key_bytes = strlen(copy->key) + 1;
 	struct stored_step *stored = step_new(sizeof(*stored) + key_bytes, apply_stored);
@@ -428,6 +453,8 @@ int catalog_set_stored(struct catalog *catalog, uint64_t id, uint64_t generation
 		return -ENOMEM;
 	stored->id = id;
 	stored->generation = generation;
+	stored->told = told;
+	stored->again_ns = again_ns;
 	stored->copy = *copy;
 	stored->copy.key = NULL;
 	memcpy(stored->key, copy->key, key_bytes);

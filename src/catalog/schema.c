@@ -199,7 +199,7 @@ static int create(struct db *db)
 	static const char *const texts[] = {
 		"BEGIN IMMEDIATE",    schema_nodes,    schema_contents,    schema_events,
 		schema_sync,          schema_offloads, "CREATE " ARCHIVED, schema_seals,
-		"CREATE " OTHER_KEYS, schema_first,    "COMMIT",
+		"CREATE " OTHER_KEYS, schema_doubts,   schema_first,       "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -228,6 +228,8 @@ static int migrate(struct db *db, int64_t version)
 		r = db_exec(db, schema_seals);
 	if (r == 0 && version < 5)
 		r = db_exec(db, "CREATE " OTHER_KEYS);
+	if (r == 0 && version < 6)
+		r = db_exec(db, schema_doubts);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)

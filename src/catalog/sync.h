@@ -96,6 +96,8 @@ int catalog_max_lamport(struct catalog *catalog, uint64_t *ret_lamport);
  * @shown (our own segment; NULL otherwise): shown[i] is the path in our tree of record i (NULL
  * for a del), and their bases are no longer shown; @outbox are the packed bytes, kept until
  * catalog_remove_outbox().
+ * @tiers (another site's; NULL: none): a copy of other bytes under the key of a record is doubted
+ * (catalog/doubts.h).
  */
 struct sync_segment {
 	struct sync_position position; /* as it is after this segment */
@@ -103,6 +105,7 @@ struct sync_segment {
 	const struct sync_record *records;
 	size_t count;
 	const char *const *shown;
+	const uint32_t *tiers; /* tiers.id that the key of record i is in; 0: none, or not ours */
 	const void *outbox;
 	size_t outbox_bytes;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Versions: a segment's records become versions, in the writer's thread (catalog/sync.h). */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,6 +253,16 @@ static int apply_put(struct db *db, struct apply_step *apply, uint64_t seq,
 	return r < 0 ? r : note_above(db, apply, record->path);
 }
 
+/* Another site has this under the key of a copy that is something else? */
+static int doubt_copies(struct db *db, const struct sync_segment *segment, size_t i)
+{
+	const struct version_body *body = &segment->records[i].body;
+
+	if (!segment->tiers || !segment->tiers[i])
+		return 0;
+	return db_doubt_others(db, segment->tiers[i], body->key, &body->digest);
+}
+
 static int apply_records(struct db *db, struct apply_step *apply)
 {
 	const struct sync_segment *segment = apply->segment;
@@ -263,6 +274,8 @@ static int apply_records(struct db *db, struct apply_step *apply)
 
 		for (size_t j = 0; r == 0 && j < record->base_count; j++)
 			r = apply_base(db, apply, &record->base[j], segment->shown != NULL);
+		if (r == 0)
+			r = doubt_copies(db, segment, i);
 		if (r == 0 && record->verb == RECORD_PUT)
 			r = apply_put(db, apply, segment->first + i, record, shown);
 		if (r < 0)
@@ -317,6 +330,8 @@ static int apply_segment(struct db *db, struct step *step)
 		r = move_site(db, apply);
 	if (r == 0 && segment->outbox)
 		r = put_outbox(db, segment);
+	if (r == 0 && !segment->shown)
+		(void)atomic_fetch_add(&db->catalog->told, 1);
 	return r;
 }
 

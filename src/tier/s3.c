@@ -429,8 +429,10 @@ static int s3_confirm(struct tier *tier, const char *key, const struct tier_obje
 	r = s3_head(s3_of(tier), key, &reply);
 	if (r == 0 && (uint64_t)reply.length != object->size)
 		r = -EBADMSG;
-	else if (r == 0 && strcmp(reply.digest, hex) != 0)
+	else if (r == 0 && !*reply.digest)
 		r = -ENOTSUP; /* not by us: only its bytes can tell */
+	else if (r == 0 && strcmp(reply.digest, hex) != 0)
+		r = -EBADMSG;
 	if (r == 0) {
 		r = s3_look_at_archive(s3_of(tier), key, &reply);
 		if (r == -ENOMEDIUM || r == -EINPROGRESS)
@@ -478,6 +480,11 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	return s3_put_whole(s3, key, bytes, object, source);
 }
 
+static bool s3_may_overwrite(struct tier *tier)
+{
+	return atomic_load(&s3_of(tier)->put_condition) != S3_HONOURED;
+}
+
 const struct tier_backend s3_backend = {
 	.scheme = "s3",
 	.small_bytes = S3_PART_MIN_BYTES,
@@ -489,6 +496,7 @@ const struct tier_backend s3_backend = {
 	.probe = s3_probe,
 	.survey = s3_survey,
 	.put = s3_put,
+	.may_overwrite = s3_may_overwrite,
 	.copy = s3_copy,
 	.forget = s3_forget,
 	.stat = s3_stat,

@@ -73,6 +73,11 @@ int tier_open(const char *name, const char *url, struct tier **ret_tier)
 	return 0;
 }
 
+bool tier_may_overwrite(struct tier *tier)
+{
+	return tier->backend->may_overwrite && tier->backend->may_overwrite(tier);
+}
+
 unsigned tier_parallel(struct tier *tier)
 {
 	return tier->backend->parallel ? tier->backend->parallel(tier) : 0;

@@ -116,6 +116,9 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	int (*put)(struct tier *tier, const char *key, const struct tier_object *object,
 		   const struct tier_source *source);
 
+	/* May be NULL: it cannot. As tier_may_overwrite(). */
+	bool (*may_overwrite)(struct tier *tier);
+
 	/*
 	 * May be NULL. As put, but the place takes the bytes from its object @from. -ESTALE: that
 	 * is gone or is not @object, put would do; -ENOTSUP: the place does not copy (this one).
@@ -221,6 +224,12 @@ void tier_stop(struct tier *tier);
 
 /* Parts of large objects that may be on their way there at a time, now. 0: it has no parts. */
 unsigned tier_parallel(struct tier *tier);
+
+/*
+ * A put may take the place of an object that another program puts there in the same moment, as far
+ * as is known: who asks afterwards hears whose it is.
+ */
+bool tier_may_overwrite(struct tier *tier);
 
 #define TIER_WHY_SIZE 256
 

@@ -22,6 +22,12 @@ static void copies_fini(struct copies *copies)
 	free(copies->rows);
 }
 
+static int lane_condition(struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	return lane->condition;
+}
+
 /* Lower is better: good ones in a tier that answers, then archived ones, then those in one that is
  * away, then bad. */
 static int rank_copy(struct transfer *transfer, const struct copy_row *copy)
@@ -29,10 +35,7 @@ static int rank_copy(struct transfer *transfer, const struct copy_row *copy)
 	struct lane *lane = lane_of(transfer, copy->tier);
 	int rank = copy->bad ? 8 : copy->archived ? 1 : 0;
 
-	scoped_lock(&transfer->lock);
-	if (lane && lane->condition == -EHOSTDOWN)
-		rank += 4;
-	return rank;
+	return lane && lane_condition(lane) == -EHOSTDOWN ? rank + 4 : rank;
 }
 
 static void sort_copies(struct transfer *transfer, struct copies *copies)
@@ -116,7 +119,7 @@ void lane_copy_is_bad(struct lane *lane, const struct content_row *content,
 
 	if (copy->bad)
 		return; /* told already */
-	(void)catalog_mark_copy(transfer->catalog, content->id, copy->tier, realtime_ns(), true);
+	(void)catalog_lose_copy(transfer->catalog, content->id, copy->tier, realtime_ns());
 	if (offset != UINT64_MAX)
 		(void)snprintf(where, sizeof(where), " (block at %" PRIu64 ")", offset);
 	log_error("tier %s: the copy %s is bad%s: %s", name, copy->key, where, why_bad(error));
@@ -276,6 +279,23 @@ int transfer_recheck_each(struct transfer *transfer, const struct content_row *c
 			r = fn(arg, lane ? lane->tier.tier : NULL, result);
 	}
 	return r;
+}
+
+int transfer_recheck_copy(struct transfer *transfer, const struct content_row *content,
+			  uint32_t tier)
+{
+	cleanup_with(copies_fini) struct copies copies = { 0 };
+	struct lane *lane = lane_of(transfer, tier);
+	int result = -ENOENT;
+	int r;
+
+	if (lane && lane_condition(lane) == -EHOSTDOWN)
+		return -EHOSTDOWN;
+	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
+	for (size_t i = 0; r == 0 && i < copies.count; i++)
+		if (copies.rows[i].tier == tier)
+			r = recheck_copy(transfer, content, &copies.rows[i], &result);
+	return r < 0 ? r : result;
 }
 
 static int count_good(void *arg, struct tier *tier, int result)

@@ -95,6 +95,14 @@ int transfer_recheck_each(struct transfer *transfer, const struct content_row *c
 			  transfer_recheck_fn fn, void *arg);
 
 /*
+ * The same of its copy in the one tier @tier (tiers.id): 0 it is good, the reason that
+ * transfer_recheck_fn gets, or why it could not be asked: -EHOSTDOWN at once when it is known to
+ * be away.
+ */
+int transfer_recheck_copy(struct transfer *transfer, const struct content_row *content,
+			  uint32_t tier);
+
+/*
  * See to it that a copy of @content can be read. 0: one can; -EINPROGRESS: it was asked for, now or
  * before; without @how nobody is asked: -ENOMEDIUM. -ENOENT no good copy, -EHOSTDOWN, and what
  * tier_backend.restore gives.

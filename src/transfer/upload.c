@@ -16,6 +16,12 @@
 /* Sent without asking first whether it is there. */
 #define SMALL_BYTES (256u << 10)
 
+/*
+ * Where another site may write over an object it is looked at once more after this. Who has asked
+ * whether a name is free sends within it, or asks again: three attempts with 30 s of silence.
+ */
+#define LOOK_AGAIN_NS (10 * 60 * NS_PER_SEC)
+
 /* A file that is being renamed or rewritten is looked at again after this. */
 #define MOVED_NS (500 * NS_PER_MS)
 /* However often: a file that is renamed all the time is not to wait for minutes after that. */
@@ -83,9 +89,8 @@ static int leave_here(struct job *job)
 	return drop(job->lane, job->row);
 }
 
-enum record_flags { RECORD_SENT = 1 << 0 /* just now, not found there */ };
-
-static int record(struct job *job, const struct copy_row *copy, enum record_flags flags)
+/* @told, @again_ns: as catalog_set_stored(), whose -EAGAIN is passed on. */
+static int record(struct job *job, const struct copy_row *copy, uint64_t told, int64_t again_ns)
 {
 	struct transfer *transfer = job->lane->transfer;
 	const struct queue_row *row = job->row;
@@ -93,12 +98,12 @@ static int record(struct job *job, const struct copy_row *copy, enum record_flag
 	struct node_row now;
 	int r;
 
-	r = catalog_set_stored(transfer->catalog, row->id, row->generation, copy);
+	r = catalog_set_stored(transfer->catalog, row->id, row->generation, copy, told, again_ns);
 	if (r == -ESTALE) /* rewritten or removed meanwhile; the copy is recorded all the same */
 		return drop(job->lane, row);
 	if (r < 0)
 		return r;
-	if (!was_stored || (flags & RECORD_SENT))
+	if (!was_stored || told)
 		transfer_event(transfer, "stored", job->path, &job->content.digest,
 			       "tier %s key %s", job->lane->tier.tier->name, copy->key);
 	/* It is stored and out of the queue, whether that can be read now or not: who called that a
@@ -181,11 +186,13 @@ static int is_it_this(struct job *job, const char *key, struct source *source)
 	struct tier *tier = job->lane->tier.tier;
 	const struct tier_source pace = { .pace = source_pace, .arg = source };
 	const struct tier_object object = object_of(job);
-	uint64_t size;
-	int r;
+	uint64_t size = object.size;
+	int r = 0;
 
-	r = tier->backend->stat(tier, key, &size);
-	if (r == 0 && size != job->content.size)
+	/* Before all of it is read. */
+	if (!tier->backend->confirm)
+		r = tier->backend->stat(tier, key, &size);
+	if (r == 0 && size != object.size)
 		return 0;
 	/* It may be what an attempt left that was found not to be whole: its metadata vouch for it.
 	 */
@@ -276,13 +283,50 @@ static char *key_to_try(const struct job *job, unsigned attempt, bool plain)
 	return other_key(job, strrchr(key, '/') ? strrchr(key, '/') + 1 : key, 32);
 }
 
+/* The copy that the tier has already. */
+static int record_known(struct job *job)
+{
+	int r = record(job, &job->copy, 0, 0);
+
+	return r == -EAGAIN ? -ESTALE : r; /* it was found bad meanwhile: look at all of it again */
+}
+
+/*
+ * @key was found to be this content. 0 recorded; 1 another site's object has taken its place. Where
+ * that can be, the tier is asked whose it is, and again if other sites told of objects before it
+ * was recorded: what they tell of later is compared with what is recorded (catalog/doubts.h). Some
+ * never tell, so it is asked once more after a while.
+ */
+static int record_sent(struct job *job, const char *key, struct source *source)
+{
+	struct tier *tier = job->lane->tier.tier;
+	bool ask = tier_may_overwrite(tier);
+	struct copy_row copy = {
+		.content = job->content.id,
+		.tier = job->row->tier,
+		.key = (char *)(uintptr_t)key, /* only read */
+		.digest = job->content.digest,
+	};
+	int r;
+
+	do {
+		uint64_t told = catalog_told(job->lane->transfer->catalog);
+
+		copy.confirmed_ns = copy.checked_ns = realtime_ns();
+		r = ask ? is_it_this(job, key, source) : 1;
+		if (r <= 0)
+			return r < 0 ? r : 1;
+		r = record(job, &copy, told, ask ? copy.checked_ns + LOOK_AGAIN_NS : 0);
+	} while (r == -EAGAIN);
+	return r;
+}
+
 static int put(struct job *job, struct source *source)
 {
 	bool plain = false;
 
 	for (unsigned attempt = 0; attempt < 3;) {
 		cleanup_free char *key = key_to_try(job, attempt, plain);
-		int64_t now;
 		int r;
 
 		if (!key)
@@ -291,7 +335,7 @@ static int put(struct job *job, struct source *source)
 			return -ENAMETOOLONG;
 		r = put_under(job, key, source);
 		if (r == -ENOTSUP && job->copy.key) /* it is stored, and has one name there */
-			return record(job, &job->copy, 0);
+			return record_known(job);
 		if (r == -EILSEQ && !plain) {
 			plain = true; /* bytes that the place has no name for */
 			continue;
@@ -308,19 +352,11 @@ static int put(struct job *job, struct source *source)
 			if (strcmp(key, job->copy.key) != 0)
 				(void)catalog_note_key(job->lane->transfer->catalog, job->row->tier,
 						       key);
-			return record(job, &job->copy, 0);
+			return record_known(job);
 		}
-		now = realtime_ns();
-		return record(job,
-			      &(struct copy_row){
-				      .content = job->content.id,
-				      .tier = job->row->tier,
-				      .key = key,
-				      .digest = job->content.digest,
-				      .confirmed_ns = now,
-				      .checked_ns = now,
-			      },
-			      RECORD_SENT);
+		r = record_sent(job, key, source);
+		if (r <= 0)
+			return r;
 	}
 	return -EEXIST;
 }
@@ -456,7 +492,7 @@ static int send_job(struct job *job)
 		return leave_here(job);
 	r = find_copy_there(job);
 	if (r == 0 && job->copy.key && has_right_name(job))
-		r = record(job, &job->copy, 0);
+		r = record_known(job);
 	else if (r == 0)
 		return send_bytes(job);
 	return r < 0 ? try_later(job, r) : 0;

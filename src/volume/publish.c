@@ -240,8 +240,9 @@ static int adopt(struct publisher *publisher, const char *path, const struct loc
 	return r < 0 ? r : adopted;
 }
 
-/* Everything that is known of the path is what is there. */
-static bool is_told(const struct local *local, const struct version_row *rows, size_t count)
+/* 1: everything that is known of the path is what is there, and what is stored is where it says. */
+static int is_told(struct syncer *syncer, const struct local *local, const struct version_row *rows,
+		   size_t count)
 {
 	bool same = false, announced = false;
 
@@ -249,11 +250,16 @@ static bool is_told(const struct local *local, const struct version_row *rows, s
 		const struct version_row *row = &rows[i];
 		bool equal = local_same_content(local, &row->body) &&
 			     local_same_attributes(local, &row->body);
+		int lost = 0;
 
 		if (!row->live)
 			continue;
+		if (equal && local->stored)
+			lost = syncer_is_lost(syncer, &row->body, local->row.content);
+		if (lost < 0)
+			return lost;
 		announced |= version_is_announced(&row->body);
-		same |= equal && (!local->stored || !version_is_announced(&row->body));
+		same |= equal && !lost && (!local->stored || !version_is_announced(&row->body));
 	}
 	return same && !(local->stored && announced);
 }
@@ -275,8 +281,11 @@ static int publish_there(struct publisher *publisher, const char *path, struct l
 	int r;
 
 	if (!local->settled || rules_ignores(publisher->rules, path) ||
-	    is_going(local, rows, count) || is_told(local, rows, count))
+	    is_going(local, rows, count))
 		return 0;
+	r = is_told(publisher->syncer, local, rows, count);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (count == 0) {
 		r = adopt(publisher, path, local);
 		if (r != 0)

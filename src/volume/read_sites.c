@@ -199,9 +199,34 @@ static int read_segment(struct reading *reading, uint64_t number, struct segment
 	return 0;
 }
 
+/* Which of our tiers the key of each record is in; @tiers are all 0. */
+static int find_tiers(struct syncer *syncer, const struct segment *segment, uint32_t *tiers)
+{
+	const char *last = "";
+	uint32_t tier = 0;
+
+	for (size_t i = 0; i < segment->count; i++) {
+		const struct version_body *body = &segment->records[i].body;
+		int r;
+
+		if (!body->key)
+			continue;
+		if (strcmp(body->tier, last) != 0) {
+			tier = 0;
+			r = syncer_find_tier(syncer, body->tier, &tier);
+			if (r < 0)
+				return r;
+			last = body->tier;
+		}
+		tiers[i] = tier;
+	}
+	return 0;
+}
+
 /* What was read before is confirmed: it counts. */
 static int apply_next(struct reading *reading)
 {
+	cleanup_free uint32_t *tiers = NULL;
 	struct segment *segment = &reading->next;
 	struct sync_segment applied = {
 		.first = segment->first,
@@ -212,6 +237,11 @@ static int apply_next(struct reading *reading)
 
 	if (!reading->has_next)
 		return 0;
+	tiers = calloc(segment->count + 1, sizeof(*tiers));
+	r = tiers ? find_tiers(reading->syncer, segment, tiers) : -ENOMEM;
+	if (r < 0)
+		return r;
+	applied.tiers = tiers;
 	memcpy(applied.position.site, segment->site, sizeof(segment->site));
 	memcpy(applied.position.name, segment->name, sizeof(segment->name));
 	applied.position.segment = segment->segment;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "catalog/doubts.h"
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
@@ -35,7 +36,8 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 	struct copy_row copy = { .content = content, .key = body->key, .digest = body->digest };
 	struct copy_row *rows = NULL;
 	size_t count = 0;
-	bool known = false, same = false;
+	bool known = false, same = false, seen = false;
+	struct tier *tier;
 	int r;
 
 	if (body->kind != VERSION_FILE || !body->key || !content)
@@ -43,11 +45,15 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 	r = syncer_find_tier(shower->syncer, body->tier, &copy.tier);
 	if (r <= 0)
 		return r;
+	r = syncer_is_lost(shower->syncer, body, content);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = catalog_get_copies(catalog, content, &rows, &count);
 	for (size_t i = 0; i < count; i++) {
 		if (rows[i].tier == copy.tier && !rows[i].bad) {
 			known = true;
 			same = strcmp(rows[i].key, body->key) == 0;
+			seen = rows[i].checked_ns > 0;
 		}
 		copy_row_fini(&rows[i]);
 	}
@@ -55,8 +61,13 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 	copy.confirmed_ns = realtime_ns();
 	if (r < 0 || same)
 		return r;
-	return known ? catalog_note_key(catalog, copy.tier, copy.key)
-		     : catalog_put_copy(catalog, &copy, 0);
+	if (!known)
+		return catalog_put_copy(catalog, &copy, 0);
+	/* Of which only sites told: it may have got another key since it was written over. */
+	tier = syncer_tier(shower->syncer, copy.tier);
+	if (!seen && tier_may_overwrite(tier))
+		r = catalog_doubt_copy(catalog, content, copy.tier);
+	return r < 0 ? r : catalog_note_key(catalog, copy.tier, copy.key);
 }
 
 /* In place ----------------------------------------------------------------------------- */

@@ -16,6 +16,27 @@ static struct volume *volume_of(const struct shower *shower)
 
 /* May it go? ---------------------------------------------------------------------------- */
 
+/* 1 when @tier has the object of @copy, as far as it can tell without reading it; 0 not. */
+static int has_object(struct tier *tier, const struct copy_row *copy, uint64_t size)
+{
+	const struct tier_object object = { .size = size, .digest = copy->digest };
+	uint64_t found = 0;
+	int r = -ENOTSUP;
+
+	if (copy->bad || !tier_key_ok(copy->key))
+		return 0;
+	if (tier->backend->confirm)
+		r = tier->backend->confirm(tier, copy->key, &object);
+	if (r == -ENOTSUP) {
+		r = tier->backend->stat(tier, copy->key, &found);
+		if (r == 0 && found != size)
+			return 0;
+	}
+	if (r == -EBADMSG || r == -ENOENT)
+		return 0;
+	return r < 0 ? r : 1;
+}
+
 /* 1 when a tier says that it has the bytes, 0 when none has, or why it cannot be asked. */
 static int ask_tiers(struct shower *shower, uint64_t content, uint64_t size)
 {
@@ -30,14 +51,11 @@ static int ask_tiers(struct shower *shower, uint64_t content, uint64_t size)
 	for (size_t i = 0; i < count; i++) {
 		for (size_t t = 0; result <= 0 && t < transfer_tier_count(transfer); t++) {
 			const struct transfer_tier *tier = transfer_tier(transfer, t);
-			uint64_t found;
 
-			if (tier->id != rows[i].tier || rows[i].bad || !tier_key_ok(rows[i].key))
+			if (tier->id != rows[i].tier)
 				continue;
-			r = tier->tier->backend->stat(tier->tier, rows[i].key, &found);
-			if (r == 0 && found == size)
-				result = 1;
-			else if (r < 0 && r != -ENOENT)
+			r = has_object(tier->tier, &rows[i], size);
+			if (r != 0)
 				result = r;
 		}
 		copy_row_fini(&rows[i]);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "catalog/doubts.h"
 #include "sync/merge.h"
 #include "sync/record.h"
 #include "util/cleanup.h"
@@ -140,6 +141,16 @@ static int tier_uuid(struct syncer *syncer, uint32_t tier, char **ret_uuid)
 	return catalog_get_meta(syncer->volume->catalog, key, ret_uuid);
 }
 
+struct tier *syncer_tier(struct syncer *syncer, uint32_t id)
+{
+	struct transfer *transfer = syncer->volume->transfer;
+
+	for (size_t i = 0; i < transfer_tier_count(transfer); i++)
+		if (transfer_tier(transfer, i)->id == id)
+			return transfer_tier(transfer, i)->tier;
+	return NULL;
+}
+
 int syncer_find_tier(struct syncer *syncer, const char *uuid, uint32_t *ret_tier)
 {
 	struct transfer *transfer = syncer->volume->transfer;
@@ -195,4 +206,15 @@ int syncer_find_copy(struct syncer *syncer, uint64_t content, struct version_bod
 		copy_row_fini(&rows[i]);
 	free(rows);
 	return r;
+}
+
+int syncer_is_lost(struct syncer *syncer, const struct version_body *body, uint64_t content)
+{
+	uint32_t tier;
+	int r;
+
+	if (!body->key)
+		return 0;
+	r = syncer_find_tier(syncer, body->tier, &tier);
+	return r <= 0 ? r : catalog_is_lost(syncer->volume->catalog, tier, body->key, content);
 }

@@ -3,7 +3,8 @@
 
 /*
  * What the parts of the syncer share: sync_local.c (what our tree has), publish.c (tell others),
- * show.c (what others told), read_sites.c (their journals), syncer.c (the thread, our journal).
+ * show.c (what others told), read_sites.c (their journals), doubts.c (who wrote over whom),
+ * syncer.c (the thread, our journal).
  */
 #include "catalog/sync.h"
 #include "sync/journal.h"
@@ -44,6 +45,7 @@ struct syncer {
 	bool own_checked, caught_up, head_due;
 	bool pushed; /* the tier has all of our journal, and the head that says so */
 	int64_t listed_ns, polled_ns, news_ns, published_ns, blocked_ns; /* monotonic */
+	int64_t doubts_ns; /* monotonic: a tier could not be asked, not again before */
 	struct sync_warnings publish_warnings, show_warnings;
 	struct peer *peers; /* owned */
 	size_t peer_count;
@@ -76,8 +78,21 @@ bool local_same_content(const struct local *local, const struct version_body *bo
 /* The tier whose UUID is @uuid; 1 found, 0 not one of ours. */
 int syncer_find_tier(struct syncer *syncer, const char *uuid, uint32_t *ret_tier);
 
+/* The tier that the catalog calls @id; NULL: not one of ours. */
+struct tier *syncer_tier(struct syncer *syncer, uint32_t id);
+
 /* A good copy of @content: 1 and @body gets tier and key, 0 there is none that sites could use. */
 int syncer_find_copy(struct syncer *syncer, uint64_t content, struct version_body *body);
+
+/* 1: the object that @body names was found not to be @content any more, whoever told of it. */
+int syncer_is_lost(struct syncer *syncer, const struct version_body *body, uint64_t content);
+
+/*
+ * Look at the copies that are in doubt (catalog/doubts.h), in their tiers. What is lost is sent
+ * again by who has it. 1: some were looked at; 0: none. A tier that is away is asked later.
+ */
+int doubts_run(struct syncer *syncer);
+int doubts_are_due(struct syncer *syncer); /* 1: there are some */
 
 /* Write records about all that is unpublished. Number of records, or a negative errno. */
 int publish_run(struct syncer *syncer);

@@ -349,10 +349,13 @@ static int show(struct syncer *syncer, bool news)
 /* 1: there is something to ask of the tier, or to tell. Each request to it may cost. */
 static int tier_is_due(struct syncer *syncer, enum round_flags flags)
 {
+	int r;
+
 	if (!syncer->own_checked || (publishes(syncer) && !syncer->pushed) ||
 	    poll_is_due(syncer, flags))
 		return 1;
-	return publish_is_due(syncer, flags);
+	r = doubts_are_due(syncer);
+	return r != 0 ? r : publish_is_due(syncer, flags);
 }
 
 /* What we have is told before what others have is shown: a person's change goes first. */
@@ -371,7 +374,11 @@ static int round_with_tier(struct syncer *syncer, enum round_flags flags, bool *
 		r = poll_sites(syncer);
 		*news |= r > 0;
 	}
+	/* What we have no more is not told. */
+	if (r >= 0)
+		r = doubts_run(syncer);
 	if (r >= 0) {
+		*news |= r > 0;
 		r = publish(syncer, flags);
 		*news |= r > 0;
 	}

@@ -65,9 +65,6 @@ def pytest_runtest_setup(item):
     only = item.get_closest_marker("folder")
     if only and kind != "dir":
         pytest.skip(f"about a folder: {only.args[0]}")
-    if item.get_closest_marker("conditional") and kind == "swift":
-        pytest.skip("a server without conditional PUT: sites that store one name in one moment "
-                    "write over each other (HACKING, Open)")
 
 
 @pytest.fixture

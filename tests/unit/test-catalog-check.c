@@ -40,7 +40,7 @@ static void fill(struct catalog *catalog)
 	check_int(catalog_enqueue(catalog, &queued, 0), 0);
 	copy.content = verify_file(catalog, 13, 1, 100, 3);
 	copy.digest = make_digest(3);
-	check_int(catalog_set_stored(catalog, 13, 1, &copy), 0);
+	check_int(catalog_set_stored(catalog, 13, 1, &copy, catalog_told(catalog), 0), 0);
 	check_int(catalog_add_event(catalog, &event), 0);
 	check_int(catalog_add_event(catalog, &event), 0);
 	check_int(catalog_barrier(catalog), 0);

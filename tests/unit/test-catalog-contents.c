@@ -377,7 +377,7 @@ TEST(a_copy_with_another_digest_is_refused)
 	put_file(catalog, 1, "a", 10, 100);
 	copy = make_copy(verify_file(catalog, 10, 1, 100, 1), 1, "a", 2);
 	check_int(catalog_put_copy(catalog, &copy, STEP_WAIT), -EBADMSG);
-	check_int(catalog_set_stored(catalog, 10, 1, &copy), -EBADMSG);
+	check_int(catalog_set_stored(catalog, 10, 1, &copy, catalog_told(catalog), 0), -EBADMSG);
 	copy.content = 99;
 	check_int(catalog_put_copy(catalog, &copy, STEP_WAIT), -ENOENT);
 	check_int(state_of(catalog, 10), FILE_VERIFIED);

@@ -71,7 +71,7 @@ TEST(a_newer_catalog_is_refused)
 	cleanup_scratch struct scratch *dir = scratch_new();
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "PRAGMA user_version = 6");
+	run_sql(dir, "PRAGMA user_version = 7");
 	check_int(try_open(dir, CATALOG_CREATE), -EPROTONOSUPPORT);
 	check_int(try_open(dir, CATALOG_READ_ONLY), -EPROTONOSUPPORT);
 }
@@ -82,14 +82,15 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
-		     "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed; PRAGMA "
-		     "user_version = 1");
+		     "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
+		     "DROP TABLE doubts; PRAGMA user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,
 		"INSERT INTO unsettled VALUES(7, 1); INSERT INTO hashes VALUES(1, 'md5', x'00')");
 	check_int(try_open(dir, 0), 0); /* once only */
 	run_sql(dir, "SELECT count(*) FROM unsettled");
+	run_sql(dir, "SELECT noted FROM doubts INDEXED BY doubts_open WHERE proven = 0");
 }
 
 /* Made before there were archives: read as it is, and completed by who writes. */
@@ -100,8 +101,8 @@ TEST(an_older_catalog_knows_of_no_archived_copies)
 	uint64_t files, bytes;
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed; PRAGMA "
-		     "user_version = 2");
+	run_sql(dir, "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
+		     "DROP TABLE doubts; PRAGMA user_version = 2");
 	check_int(catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_READ_ONLY, &catalog),
 		  0);
 	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);
@@ -454,7 +455,7 @@ TEST(every_changed_path_is_noted)
 	check_notes(catalog, NULL, 0);
 	copy.content = verify_file(catalog, 11, 1, 100, 1);
 	CHECK_NOTES(catalog, { "d/a", false });
-	check_int(catalog_set_stored(catalog, 11, 1, &copy), 0);
+	check_int(catalog_set_stored(catalog, 11, 1, &copy, catalog_told(catalog), 0), 0);
 	CHECK_NOTES(catalog, { "d/a", false });
 	check_int(catalog_set_state(catalog, 11, 1, FILE_EVICTED, 0), 0);
 	check_notes(catalog, NULL, 0);

@@ -179,11 +179,11 @@ TEST(a_file_is_stored_when_no_tier_waits_for_it)
 	row.tier = 2;
 	check_int(catalog_enqueue(catalog, &row, 0), 0);
 	check_int(catalog_set_state(catalog, 10, 1, FILE_UPLOADING, STEP_WAIT), 0);
-	check_int(catalog_set_stored(catalog, 10, 1, &copy), 0);
+	check_int(catalog_set_stored(catalog, 10, 1, &copy, catalog_told(catalog), 0), 0);
 	check_int(state_of(catalog, 10), FILE_QUEUED);
 	check_int(catalog_queue_next(catalog, 1, UINT_MAX, 9999, rows, 4), 0);
 	copy.tier = 2;
-	check_int(catalog_set_stored(catalog, 10, 1, &copy), 0);
+	check_int(catalog_set_stored(catalog, 10, 1, &copy, catalog_told(catalog), 0), 0);
 	check_int(state_of(catalog, 10), FILE_STORED);
 	check_int(catalog_queue_next(catalog, 2, UINT_MAX, 9999, rows, 4), 0);
 }
@@ -200,7 +200,7 @@ TEST(a_copy_is_recorded_when_the_file_moved_on)
 	copy = copy_of(add_file(catalog, 10), 1, 10);
 	check_int(catalog_enqueue(catalog, &row, 0), 0);
 	check_int(catalog_begin_generation(catalog, 10, 2), 0);
-	check_int(catalog_set_stored(catalog, 10, 1, &copy), -ESTALE);
+	check_int(catalog_set_stored(catalog, 10, 1, &copy, catalog_told(catalog), 0), -ESTALE);
 	check_int(state_of(catalog, 10), FILE_RECEIVING);
 	check_int(catalog_find_key(catalog, 1, "k", &content), 1);
 	check_int(content, copy.content);
@@ -220,7 +220,7 @@ TEST(a_damaged_file_never_becomes_stored_by_its_upload)
 	check_int(catalog_barrier(catalog), 0);
 	check_int(catalog_queue_totals(catalog, 1, &totals), 0);
 	check_int(totals.files, 0); /* never sent */
-	check_int(catalog_set_stored(catalog, 10, 1, &copy), -ESTALE);
+	check_int(catalog_set_stored(catalog, 10, 1, &copy, catalog_told(catalog), 0), -ESTALE);
 	check_int(state_of(catalog, 10), FILE_DAMAGED);
 }
 

@@ -110,7 +110,9 @@ static struct node_row make_stored(struct site *site, const char *path, const ch
 	row = row_at(site, path);
 	copy.content = row.content;
 	copy.digest = digest;
-	check_int(catalog_set_stored(site->catalog, row.id, row.generation, &copy), 0);
+	check_int(catalog_set_stored(site->catalog, row.id, row.generation, &copy,
+				     catalog_told(site->catalog), 0),
+		  0);
 	row = row_at(site, path);
 	check_int(row.state, FILE_STORED);
 	return row;

@@ -1,0 +1,116 @@
+"""Two sites store different files under one name in one moment: both files are kept, and known.
+
+Where the server refuses to overwrite (Ceph), the later one hears so. Where it cannot (Swift), the
+later one's object takes the place of the earlier one's, and that must be found out.
+"""
+import contextlib
+import sqlite3
+
+import pytest
+
+from gate import Gate
+from lib import fsck, wait_for
+
+
+class Race:
+    """Two sites that write, each with a gate of its own in front of the server."""
+
+    def __init__(self, bucket, sites):
+        self.bucket = bucket
+        self.expected = [b"base"]
+        self.gates = [Gate(bucket.port), Gate(bucket.port)]
+        urls = [bucket.url(gate.port) for gate in self.gates]
+        self.cart = sites("cart", tier=urls[0]).mount()
+        (self.cart.mnt / "base").write_text("base")
+        self.cart.wait()
+        self.editorial = sites("editorial", join=urls[1], options=["rw"]).mount()
+        wait_for((self.editorial.mnt / "base").exists, "what the cart has")
+        self.sites = (self.cart, self.editorial)
+
+    def begin(self, name):
+        """Both have seen that nobody has the name, and neither has stored anything under it."""
+        for gate in self.gates:
+            gate.stall = f"PUT /{self.bucket.name}/show%201/{name} ".encode()
+        for site in self.sites:             # of one size: only the bytes tell
+            data = f"{name}: {site.name:9}".encode() * 99
+            (site.mnt / name).write_bytes(data)
+            self.expected.append(data)
+        for gate in self.gates:
+            wait_for(lambda: gate.stalled == 1, "the PUT")  # pylint: disable=W0640
+
+    def go_on(self, site):
+        self.gates[self.sites.index(site)].stall = None
+
+    def files(self, site):
+        return {path: path.read_bytes() for path in site.mnt.iterdir()}
+
+    def has_all(self, site):
+        try:
+            return sorted(self.files(site).values()) == sorted(self.expected)
+        except OSError:
+            return False
+
+    def rewrite(self, site):
+        """What was written there last becomes something else."""
+        old = self.expected.pop()
+        path = next(path for path, data in self.files(site).items() if data == old)
+        with open(path, "ab") as out:
+            out.write(b", again")
+        self.expected.append(old + b", again")
+
+    def overwritten(self, site):
+        return [event["path"] for event in site.events() if event["event"] == "overwritten"]
+
+
+@pytest.fixture
+def race(any_bucket, sites):
+    race = Race(any_bucket, sites)
+    yield race
+    for gate in race.gates:
+        gate.close()
+
+
+def test_whoever_is_later_takes_nothing_away(race, sites):
+    cart, editorial = race.sites
+    race.begin("earlier.edl")
+    race.go_on(cart)
+    cart.wait("earlier.edl")
+    race.go_on(editorial)
+    for site in race.sites:
+        wait_for(lambda: race.has_all(site), "both files")  # pylint: disable=W0640
+        site.wait()
+    race.begin("together.edl")
+    race.go_on(editorial)
+    race.go_on(cart)
+    for site in race.sites:
+        wait_for(lambda: race.has_all(site), "both files")  # pylint: disable=W0640
+        site.wait()
+    # The other one never tells what it wrote there, since it has changed by then: found out when
+    # the time for another look has come.
+    race.begin("away.edl")
+    race.go_on(cart)
+    cart.wait("away.edl")
+    cart.kill()
+    race.go_on(editorial)
+    editorial.wait()
+    race.rewrite(editorial)
+    editorial.wait()
+    with contextlib.closing(sqlite3.connect(cart.store / "catalog.db")) as catalog, catalog:
+        looks = catalog.execute("UPDATE doubts SET due_ns = 1 WHERE proven = 0").rowcount
+        assert looks == (0 if race.bucket.kind == "ceph" else 4)
+    cart.mount()
+    wait_for(lambda: race.has_all(cart), "all files")
+    cart.wait()
+    if race.bucket.kind == "swift":
+        wait_for(lambda: {name[:4] for name in race.overwritten(cart)} >= {"earl", "away"},
+                 "what was written over to be found out")
+        cart.wait()
+    else:
+        assert not race.overwritten(cart)
+    # Who joins has no bytes from anywhere but the bucket.
+    late = sites("late", join=race.bucket.url()).mount()
+    for site in (*race.sites, late):
+        wait_for(lambda: race.has_all(site), "all files")  # pylint: disable=W0640
+        assert fsck("--full", "--remote", "-n", site.store).returncode == 0
+    stored = [race.bucket.get(name) for name in race.bucket.media()]
+    assert all(data in stored for data in race.expected)
