@@ -62,6 +62,11 @@ static int look(struct source *source, json_t *fields)
 	     length >= 12 && memcmp(head + 8, "WAVE", 4) == 0) ||
 	    begins(head, length, "riff"))
 		return look_at_sound(source, fields);
+	if (begins(head, length, "ARRI\x12\x34\x56\x78"))
+		return look_at_arri(source, fields);
+	/* Later cameras' R3D: an atom's size, then its name. */
+	if (length >= 8 && memcmp(head + 4, "RED2", 4) == 0)
+		return -EOPNOTSUPP;
 	return look_at_picture(source, fields);
 }
 

@@ -14,7 +14,7 @@
 
 /* What cameras write; no other demuxer sees the bytes. Playlists would name other files. */
 static const char demuxers[] =
-	"mov,mxf,mpegts,avi,matroska,dpx_pipe,exr_pipe,tiff_pipe,aiff,flac,mp3";
+	"mov,mxf,r3d,mpegts,avi,matroska,dpx_pipe,exr_pipe,tiff_pipe,aiff,flac,mp3";
 
 static int read_bytes(void *arg, uint8_t *buffer, int size)
 {
@@ -95,7 +95,7 @@ static void take_video(const AVFormatContext *format, const AVStream *stream, js
 	const char *demuxer = format->iformat->name;
 	AVRational rate = rate_of(stream);
 
-	field_text(fields, "codec", codec_name(codec));
+	field_text(fields, "codec", strcmp(demuxer, "r3d") == 0 ? "REDCODE" : codec_name(codec));
 	field_number(fields, "width", codec->width);
 	field_number(fields, "height", codec->height);
 	/* One picture (dpx_pipe) has no rate: what it is given is made up. */

@@ -26,6 +26,8 @@ static const char *error_of_look(int error)
 		return "nothing that is known";
 	case -EPROTO:
 		return "no media that is known, or damaged";
+	case -EOPNOTSUPP:
+		return "not probed: how it is made is not public";
 	case -ENODATA:
 		return "the part of it that tells is not here (mediafs fetch brings it)";
 	case -EFBIG:

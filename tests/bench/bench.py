@@ -23,6 +23,7 @@ from ground import Ground
 from table import TOPICS, Table, plot
 
 from lib import BUILD, mediafs  # after ground, which knows where it lies
+import rows_archive
 import rows_bytes
 import rows_cards
 import rows_link
@@ -31,7 +32,8 @@ import rows_s3
 import rows_sites
 
 MEASURES = {name.removeprefix("measure_"): function
-            for module in (rows_bytes, rows_cards, rows_link, rows_names, rows_s3, rows_sites)
+            for module in (rows_archive, rows_bytes, rows_cards, rows_link, rows_names, rows_s3,
+                           rows_sites)
             for name, function in vars(module).items() if name.startswith("measure_")}
 
 

@@ -23,6 +23,8 @@ ROWS = [
     Row("frames", "offload of small frames", "cp + sync + cold xxhsum of both", "s", "<= 1"),
     Row("frames rsync", "the same", "rsync + sync + cold rsync -c", "s", "<= 1"),
     Row("frames safe", "mediafs safe of small frames", "cold xxhsum of both", "s", "<= 1.3"),
+    Row("archive export", "mediafs export of a roll", "tar + sync", "s"),
+    Row("archive import", "mediafs import, all verified", "bsdtar -x + sync", "s"),
     Row("read cold", "read of a resident file, cold", "from the disk", "MB/s", ">= 0.97"),
     Row("read memory", "the same, from memory", "from the page cache", "MB/s", ">= 0.97"),
     Row("small create", "small files: create", "passthrough_ll", "files/s", ">= 0.80"),

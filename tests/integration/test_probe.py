@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import struct
 import subprocess
 
 import pytest
@@ -60,6 +61,38 @@ def test_what_is_no_media_has_an_error_and_hostile_names_a_line(masters, tmp_pat
     assert run(PROBE, "--in", tmp_path / "none", check=False).returncode == 1
 
 
+def arri_frame():
+    """An ARRIRAW frame: a header of 4096 bytes, then the picture."""
+    header = bytearray(4096)
+    struct.pack_into("<4s4sII", header, 0, b"ARRI", b"\x12\x34\x56\x78", 4096, 3)
+    struct.pack_into("<II", header, 20, 2880, 1620)
+    header[668:698] = b"ALEXA Plus".ljust(30, b"\0")
+    return bytes(header) + bytes(1000)
+
+
+def red_clip(name=b"RED1"):
+    """R3D as far as libavformat's reader looks at it: the first atom."""
+    body = struct.pack(">BBHII", 1, 1, 0, 24000, 1) + bytes(32)
+    body += struct.pack(">IIHHHB", 4096, 2304, 0, 24000, 1001, 0) + b"A001_C001.R3D".ljust(257, b"\0")
+    return struct.pack(">I4s", len(body) + 8, name) + body + bytes(4096)
+
+
+def test_frames_and_clips_that_others_cannot_make(tmp_path):
+    files = {"a.ari": arri_frame(), "a.R3D": red_clip(), "b.R3D": red_clip(b"RED2"),
+             "cut.ari": arri_frame()[:4000], "flat.ari": arri_frame()[:20] + bytes(5000),
+             "late.ari": arri_frame()[:8] + b"\xff" * 4 + arri_frame()[12:]}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    answers = {answer.pop("path"): answer for answer in probe("--in", tmp_path, paths=files)}
+    assert answers["a.ari"] == {"format": "ari", "codec": "ARRIRAW", "camera": "ARRI ALEXA Plus",
+                                "width": 2880, "height": 1620}
+    assert answers["a.R3D"] == {"format": "r3d", "codec": "REDCODE", "width": 4096,
+                                "height": 2304, "fps": "24000/1001"}
+    assert answers["b.R3D"]["error"].startswith("not probed")
+    for name in ("cut.ari", "flat.ari", "late.ari"):
+        assert set(answers[name]) == {"error"}, name
+
+
 def damage(chance, data):
     """1 to 64 bytes changed in the first or last 64 KiB, pieces moved, or the end cut off."""
     data = bytearray(data)
@@ -80,7 +113,8 @@ def test_damaged_media_cost_only_their_own_metadata(masters, tmp_path):
     folder, expected = masters
     chance = random.Random(SEED)
     # The two that are large take most of the time and teach nothing more.
-    names = [name for name in expected if name != "b.mxf"] * 3 + ["b.mxf"]
+    made = {"a.ari": arri_frame(), "a.R3D": red_clip()}
+    names = [name for name in [*expected, *made] if name != "b.mxf"] * 3 + ["b.mxf"]
     good = tmp_path / "good.mov"
     good.write_bytes((folder / "a.mov").read_bytes())
     known = probe(good)[0]
@@ -90,7 +124,8 @@ def test_damaged_media_cost_only_their_own_metadata(masters, tmp_path):
         for number in range(start, min(start + BATCH, DAMAGED)):
             name = chance.choice(names)
             paths.append(tmp_path / f"{number}-{name}")
-            paths[-1].write_bytes(damage(chance, (folder / name).read_bytes()))
+            whole = made[name] if name in made else (folder / name).read_bytes()
+            paths[-1].write_bytes(damage(chance, whole))
             if number % 10 == 9:
                 paths.append(good)
         answers = probe("--timeout", "30s", paths=paths)
