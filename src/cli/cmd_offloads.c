@@ -19,6 +19,8 @@ static void print_warnings(const json_t *offload)
 	cleanup_free char *other = json_path_value(json_object_get(offload, "same_reel"));
 	const json_t *list = json_object_get(offload, "warnings"), *warning;
 	int64_t more = json_int_or(offload, "warnings_more", 0);
+	cleanup_free char *path = json_path_value(json_object_get(offload, "broken_off"));
+	cleanup_free char *broken = path ? printable(path) : NULL;
 	cleanup_free char *shown = NULL;
 	size_t i;
 
@@ -33,6 +35,9 @@ static void print_warnings(const json_t *offload)
 	if (more)
 		(void)printf("    %swarning:%s %" PRId64 " more\n", paint(PAINT_BAD),
 			     paint(PAINT_NONE), more);
+	if (broken)
+		(void)printf("    %swarning:%s the copy of %s looks broken off: copy it again\n",
+			     paint(PAINT_BAD), paint(PAINT_NONE), broken);
 	shown = other ? printable(other) : NULL;
 	if (shown)
 		(void)printf("    %swarning:%s the same reel is at %s\n", paint(PAINT_BAD),

@@ -5,29 +5,36 @@
 #include "control/card_json.h"
 #include "control/protocol.h"
 #include "control/report.h"
+#include "util/cleanup.h"
 #include "util/io.h"
 #include "volume/offloads.h"
 
 int offload_json(struct request *request, const struct offload *offload, bool with_clips,
 		 json_t **ret_object)
 {
+	cleanup_json json_t *object = NULL;
+	cleanup_json json_t *more = NULL;
 	struct node_row row = { 0 };
-	int found = catalog_get_node(request->source->catalog, offload->id, &row);
+	const char *broken = NULL;
+	int r = catalog_get_node(request->source->catalog, offload->id, &row);
 	bool sealed = row.flags & NODE_SEALED;
-	json_t *object = found < 0 ? NULL : card_json(offload->card, with_clips);
-	json_t *more =
-		json_pack("{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o}", "path", json_path(offload->path),
-			  "id", (json_int_t)offload->id, "state", offload_state(offload),
-			  "total_files", (json_int_t)offload->files, "verified",
-			  (json_int_t)offload->verified, "stored", (json_int_t)offload->stored,
-			  "damaged", (json_int_t)offload->damaged, "sealed", sealed, "same_reel",
-			  offload->same_reel ? json_path(offload->same_reel) : json_null());
 
-	if (!object || !more || json_object_update_new(object, more) < 0) {
-		json_decref(object);
-		return found < 0 ? found : -ENOMEM;
-	}
-	*ret_object = object;
+	if (r >= 0 && request->source->volume)
+		r = offload_broken_off(request->source->volume, offload, &broken);
+	if (r < 0)
+		return r;
+	object = card_json(offload->card, with_clips);
+	more = json_pack("{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o,s:o}", "path",
+			 json_path(offload->path), "id", (json_int_t)offload->id, "state",
+			 offload_state(offload), "total_files", (json_int_t)offload->files,
+			 "verified", (json_int_t)offload->verified, "stored",
+			 (json_int_t)offload->stored, "damaged", (json_int_t)offload->damaged,
+			 "sealed", sealed, "same_reel",
+			 offload->same_reel ? json_path(offload->same_reel) : json_null(),
+			 "broken_off", broken ? json_path(broken) : json_null());
+	if (!object || !more || json_object_update(object, more) < 0)
+		return -ENOMEM;
+	*ret_object = take_ptr(object);
 	return 0;
 }
 

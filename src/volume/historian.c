@@ -284,22 +284,15 @@ static int64_t newest_in(const struct notes *notes, const char *path)
 	return newest_ns;
 }
 
-/* True: told, and what it lacks is waited for. Who unsealed the folder is at work in it. */
+/* True: told, and what it lacks is waited for. */
 static bool lacks_something(struct look *look, const struct offload *offload)
 {
 	struct volume *volume = look->historian->volume;
-	const struct arrival arrival = {
-		.newest_ns = newest_in(&look->notes, offload->path),
-		.sealed_ns = seals_since(volume->seals, offload->id),
-		.settle_ns = settle_ns(look->historian),
-	};
-	int r = arrival.newest_ns ? seals_was_opened(volume->seals, offload->id) : 1;
+	int64_t newest_ns = newest_in(&look->notes, offload->path);
 	char why[512];
+	int r = newest_ns ? offload_looks_incomplete(volume, offload, newest_ns, why, sizeof(why))
+			  : 0;
 
-	if (r == 0)
-		r = offload_looks_incomplete(volume, offload, &arrival, why, sizeof(why));
-	else if (r > 0)
-		return false;
 	if (r != 0)
 		tell_not_made(look, offload, r < 0 ? error_text(r) : why);
 	return r != 0;

@@ -17,6 +17,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/units.h"
+#include "volume/seals.h"
 #include "volume/tree.h"
 
 /* In times of settling, which is a minute: an hour for what the card may lack itself, a day. */
@@ -29,9 +30,9 @@
 #define BUSY "brokMACS"
 #define INFO_MAX 512 /* an AppleDouble header with the FinderInfo in it, as Samba keeps it */
 
-static int64_t wait_ns(const struct arrival *arrival, int64_t times)
+static int64_t wait_ns(struct volume *volume, int64_t times)
 {
-	int64_t settle_ns = arrival->settle_ns;
+	int64_t settle_ns = volume_setting(volume, SETTING_MANIFEST_SETTLE);
 
 	return settle_ns > WAIT_MOST_NS / times ? WAIT_MOST_NS : settle_ns * times;
 }
@@ -105,20 +106,22 @@ static int keeps_times(struct volume *volume, const struct offload *offload)
 	return r < 0 ? r : !r;
 }
 
-/* 1: *ret_path is a clip whose copy was broken off. */
-static int find_broken_off(struct volume *volume, const struct offload *offload,
-			   const struct arrival *arrival, const char **ret_path)
+int offload_broken_off(struct volume *volume, const struct offload *offload, const char **ret_path)
 {
-	int64_t span_ns = wait_ns(arrival, WAIT_FOR_COPY);
-	int keeps = keeps_times(volume, offload);
+	int64_t span_ns = wait_ns(volume, WAIT_FOR_COPY);
+	/* What was made until then is told of, and cannot be copied over. */
+	int64_t sealed_ns = seals_since(volume->seals, offload->id);
+	int r = seals_was_opened(volume->seals, offload->id), keeps;
 
+	if (r != 0)
+		return r < 0 ? r : 0;
+	keeps = keeps_times(volume, offload);
 	for (size_t i = 0; keeps >= 0 && i < offload->name_count; i++) {
 		const struct offload_name *name = &offload->names[i];
-		int r;
 
 		if (!offload->card->places[i].media || !is_recent(name->row.mtime_ns, span_ns))
 			continue;
-		r = has_own_time(volume, &name->row, arrival->sealed_ns);
+		r = has_own_time(volume, &name->row, sealed_ns);
 		if (r < 0)
 			return r;
 		if (r == 0 || !(keeps || is_busy(volume, &name->row)))
@@ -139,13 +142,13 @@ static const struct card_warning *find_missing(const struct card *card)
 }
 
 int offload_looks_incomplete(struct volume *volume, const struct offload *offload,
-			     const struct arrival *arrival, char *ret_why, size_t size)
+			     int64_t newest_ns, char *ret_why, size_t size)
 {
 	const struct card_warning *missing = find_missing(offload->card);
-	int64_t rest_ns = wait_ns(arrival, WAIT_FOR_REST);
+	int64_t rest_ns = wait_ns(volume, WAIT_FOR_REST);
 	const char *path = NULL;
 	char span[32];
-	int r = find_broken_off(volume, offload, arrival, &path);
+	int r = offload_broken_off(volume, offload, &path);
 
 	if (r > 0)
 		(void)snprintf(ret_why, size,
@@ -153,8 +156,11 @@ int offload_looks_incomplete(struct volume *volume, const struct offload *offloa
 			       "copy it again. If it is whole: mediafs manifest create, mediafs "
 			       "seal",
 			       path);
-	if (r != 0 || !missing || !is_recent(arrival->newest_ns, rest_ns))
+	if (r != 0 || !missing || !is_recent(newest_ns, rest_ns))
 		return r;
+	r = seals_was_opened(volume->seals, offload->id);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	(void)snprintf(ret_why, size, "%s: the rest of it is waited for, up to %s", missing->text,
 		       format_duration(rest_ns, span, sizeof(span)));
 	return 1;

@@ -9,16 +9,10 @@
 #include "volume/internal.h"
 #include "volume/offloads.h"
 
-struct arrival {
-	int64_t newest_ns; /* realtime: when its last file was verified */
-	int64_t sealed_ns; /* realtime: what was made until then is told of and sealed; 0: nothing
-			    */
-	int64_t settle_ns; /* how long an offload lies still before it is looked at, > 0 */
-};
-
 /*
  * 1: so it looks, *ret_why says why for a person, and what to do. 0: it does not, or has not
- * changed for so long that it is meant to be so. -ENOMEM, or what the catalog says.
+ * changed for so long that it is meant to be so, or a person unsealed it and is at work there.
+ * @newest_ns: realtime, when its last file was verified. -ENOMEM, or what the catalog says.
  */
 int offload_looks_incomplete(struct volume *volume, const struct offload *offload,
-			     const struct arrival *arrival, char *ret_why, size_t size);
+			     int64_t newest_ns, char *ret_why, size_t size);

@@ -41,6 +41,14 @@ int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint6
 		  const char *path, struct offloads *ret_offloads);
 void offloads_fini(struct offloads *offloads);
 
+struct volume;
+
+/*
+ * 1: *ret_path (borrowed from @offload) is a clip that looks as if its copy was broken off, so that
+ * neither manifest nor seal is made for now; 0: none does. May block.
+ */
+int offload_broken_off(struct volume *volume, const struct offload *offload, const char **ret_path);
+
 /* "arriving" (a file is not verified yet), "verified", "stored" (all are), "damaged" (one is),
  * "empty"; static. */
 const char *offload_state(const struct offload *offload);

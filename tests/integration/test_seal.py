@@ -293,6 +293,7 @@ def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
     half_a_clip(top / clip)
     quick.wait(state="verified")
     not_made(quick, f"B/{clip} looks as if its copy was broken off")
+    assert f"the copy of B/{clip} looks broken off" in mediafs("offloads", quick.mnt).stdout
     quick.umount()
     quick.mount()
     not_made(quick, "broken off")
@@ -302,6 +303,7 @@ def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
     shutil.copy2(source / clip, top / clip)
     settled(quick)
     assert sealed(top) and len(generations(top)) == 1 and manifest("verify", top)[0] == 0
+    assert "broken off" not in mediafs("offloads", quick.mnt).stdout
 
     # Another one later; who unseals the folder says that it is as it is to be.
     cards.add_late(top, "THIRD", b"third")
@@ -376,11 +378,21 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     editorial.umount()
     editorial.mount()
     refused(append, clip)
+    # What comes from the other site is sealed as it comes, a folder too.
+    cards.add_late(top, "MORE", b"more" * 9)
+    (top / "Later").mkdir()
+    wait_for(lambda: (there / CLIP / "MORE.MXF").exists() and (there / "Later").exists(),
+             "the file from the cart")
+    refused(append, there / CLIP / "MORE.MXF")
+    refused(os.rmdir, there / "Later")
+    settled(cart)
+    cart.wait()
+    wait_for(lambda: len(generations(there)) == 2, "the second generation at editorial")
     # A generation written at the one is no change of what is sealed at the other.
     cards.add_late(there, "LATE", b"late" * 9)
     settled(editorial)
     editorial.wait()
-    wait_for(lambda: len(generations(top)) == 2, "the second generation at the cart")
+    wait_for(lambda: len(generations(top)) == 3, "the third generation at the cart")
     wait_for(lambda: manifest("verify", top)[0] == 0, "the late file at the cart")
     # Opened at the one, opened at the other.
     mediafs("unseal", top)

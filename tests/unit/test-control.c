@@ -20,6 +20,7 @@
 #include "util/thread.h"
 #include "volume/limit.h"
 #include "volume/manage.h"
+#include "volume/offloads.h"
 
 /* A volume that has a store and a catalog, and does what the test says. */
 struct volume {
@@ -116,6 +117,14 @@ int64_t volume_limit_until(struct volume *volume, int64_t realtime_ns)
 void volume_limit_tick(struct volume *volume)
 {
 	(void)volume;
+}
+
+int offload_broken_off(struct volume *volume, const struct offload *offload, const char **ret_path)
+{
+	(void)volume;
+	(void)offload;
+	(void)ret_path;
+	return 0;
 }
 
 /* "busy" has a file that is open for writing, "bare" no manifest. */
