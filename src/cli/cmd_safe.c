@@ -63,8 +63,8 @@ static void check(struct safe *safe)
 {
 	const char *card = safe->cli->options.arg_count ? safe->cli->options.args[0] : NULL;
 	void (*const steps[])(struct safe *) = {
+		safe->has_card ? safe_read_manifests : NULL,
 		safe->has_card ? safe_read_card : safe_list_folder,
-		safe->has_card ? safe_check_manifests : NULL,
 		safe->has_card ? safe_find_files : NULL,
 		safe_check_copies,
 		safe->has_card ? safe_look_again : NULL,

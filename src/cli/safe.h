@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/source.h"
 #include "cli/target.h"
+#include "manifest/expected.h"
 #include "util/thread.h"
 
 enum safe_reason {
@@ -96,8 +97,9 @@ struct safe {
 	const char *litter; /* the first of them, borrowed */
 	char *folder;       /* owned; in the volume: given, or where most of it is; NULL */
 	bool is_folder_given;
-	uint64_t manifests;    /* of the card, that were compared */
-	uint64_t cached_files; /* read from memory, since the medium could not be reached */
+	struct expected *expected; /* owned; what the card's manifests say; NULL without a card */
+	uint64_t manifests;        /* of the card, that were compared */
+	uint64_t cached_files;     /* read from memory, since the medium could not be reached */
 
 	int64_t want_copies, want_offsite;
 	bool want_distinct;
@@ -133,11 +135,11 @@ bool safe_was_checked(const struct safe *safe);
 /* List the card @path. What is wrong with it as a whole is a finding. */
 void safe_list_card(struct safe *safe, const char *path);
 
-/* Read every file of it. */
-void safe_read_card(struct safe *safe);
+/* What the manifests that lie on it say of its files. */
+void safe_read_manifests(struct safe *safe);
 
-/* Compare it with the manifests that lie on it. */
-void safe_check_manifests(struct safe *safe);
+/* Read every file of it, once, and compare it with that. */
+void safe_read_card(struct safe *safe);
 
 /* Look at it again: is it still what was read? */
 void safe_look_again(struct safe *safe);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The card's side of `mediafs safe`: listed, read, compared with its manifests, looked at again. */
+/* The card's side of `mediafs safe`: listed, read and compared with its manifests, looked at again.
+ */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -8,7 +9,6 @@
 #include <unistd.h>
 
 #include "cli/safe.h"
-#include "manifest/verdict.h"
 #include "store/store.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -123,6 +123,43 @@ void safe_list_card(struct safe *safe, const char *path)
 		judge_entry(safe, &safe->source.entries[i]);
 }
 
+/* Manifests --------------------------------------------------------------------------- */
+
+static void add_manifest_fault(void *arg, const char *path, const char *what)
+{
+	struct safe *safe = arg;
+
+	safe->manifests++; /* looked at, though it cannot be used */
+	safe_add(safe, SAFE_MANIFEST, path, "%s", what);
+}
+
+static void add_manifest_missing(void *arg, const char *path, const char *manifest)
+{
+	safe_add(arg, SAFE_MANIFEST, path, "missing, though %s lists it", manifest);
+}
+
+void safe_read_manifests(struct safe *safe)
+{
+	const struct source *source = &safe->source;
+	int r;
+
+	safe->expected = expected_new();
+	r = safe->expected ? 0 : -ENOMEM;
+	for (size_t i = 0; r == 0 && i < source->count; i++) {
+		const struct source_entry *entry = &source->entries[i];
+
+		if (!entry->litter && !entry->error &&
+		    (S_ISREG(entry->mode) || S_ISDIR(entry->mode)))
+			r = expected_add(safe->expected, source->fd, entry->path,
+					 S_ISDIR(entry->mode), add_manifest_fault, safe);
+	}
+	if (r == 0)
+		r = expected_missing(safe->expected, source->fd, add_manifest_missing, safe);
+	if (r == 0)
+		safe->manifests += expected_count(safe->expected);
+	safe->is_out_of_memory |= r < 0;
+}
+
 /* Read -------------------------------------------------------------------------------- */
 
 static int keep_on(void *arg, uint64_t bytes)
@@ -137,7 +174,10 @@ static int read_one(void *arg, unsigned worker, size_t index)
 {
 	struct safe *safe = arg;
 	struct safe_file *file = &safe->files[index];
-	struct source_hash hash = { .pace = keep_on, .arg = safe };
+	struct source_hash hash = { .formats = expected_formats(safe->expected, file->path),
+				    .pace = keep_on,
+				    .arg = safe };
+	cleanup_free char *why = NULL;
 	int r = source_hash(&safe->source, file->entry, &hash);
 
 	(void)worker;
@@ -149,6 +189,11 @@ static int read_one(void *arg, unsigned worker, size_t index)
 	} else if (r < 0) {
 		safe_add(safe, SAFE_UNREADABLE, file->path, "%s", error_text(r));
 	} else {
+		r = expected_check(safe->expected, file->path, file->size, hash.values, &why);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			safe_add(safe, SAFE_MANIFEST, file->path, "%s", why);
 		file->digest = hash.digest;
 		file->passed |= PASSED_READ;
 		scoped_lock(&safe->lock);
@@ -177,95 +222,6 @@ void safe_read_card(struct safe *safe)
 		safe_add(safe, SAFE_UNCHECKED, "", "interrupted");
 	else if (r < 0)
 		safe_add(safe, SAFE_UNCHECKED, "", "the card cannot be read: %s", error_text(r));
-}
-
-/* Manifests --------------------------------------------------------------------------- */
-
-static int show_manifest(void *arg, const struct tree_progress *progress)
-{
-	struct safe *safe = arg;
-
-	cli_progress_bytes(safe->cli, "compared with its manifest", safe->start_ns, progress->files,
-			   progress->of_files, progress->bytes, progress->of_bytes);
-	return cli_interrupted();
-}
-
-/* What a manifest does not record the catalog does: new files, folders' hashes are no mismatch. */
-static bool is_mismatch(enum finding_kind kind)
-{
-	return kind == FINDING_DAMAGED || kind == FINDING_SIZE || kind == FINDING_MISSING ||
-	       kind == FINDING_UNREADABLE || kind == FINDING_HISTORY;
-}
-
-static void take_verdict(struct safe *safe, const char *manifest, const struct verdict *verdict,
-			 int r)
-{
-	bool is_known = verdict->class != CLASS_OK && verdict->why;
-
-	safe->manifests++;
-	if (r == -ECANCELED) {
-		safe_add(safe, SAFE_UNCHECKED, manifest, "interrupted");
-		return;
-	}
-	if (r < 0 || is_known)
-		safe_add(safe, SAFE_MANIFEST, manifest, "%s", r < 0 ? error_text(r) : verdict->why);
-	for (size_t i = 0; i < verdict->count; i++) {
-		const struct finding *finding = &verdict->findings[i];
-
-		if (is_mismatch(finding->kind))
-			safe_add(safe, SAFE_MANIFEST, finding->path, "%s in %s",
-				 finding_name(finding->kind), manifest);
-	}
-}
-
-/* True when a folder above that of the history @path has one itself, which tells of it too. */
-static bool is_nested(const struct safe *safe, const char *path)
-{
-	for (size_t i = 0; i < safe->source.count; i++) {
-		const char *other = safe->source.entries[i].path;
-		size_t scope = strlen(other) - strlen(HISTORY_FOLDER);
-
-		if (S_ISDIR(safe->source.entries[i].mode) && ends_with(other, HISTORY_FOLDER) &&
-		    strlen(other) < strlen(path) && strncmp(other, path, scope) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void check_manifest(struct safe *safe, const struct source_entry *entry)
-{
-	const struct manifest_watch watch = { show_manifest, safe };
-	const char *slash = strrchr(entry->path, '/');
-	const char *name = slash ? slash + 1 : entry->path;
-	cleanup_free char *path = path_join(safe->source.top, entry->path);
-	struct verdict verdict = { 0 };
-	int r;
-
-	if (!path) {
-		safe->is_out_of_memory = true;
-		return;
-	}
-	if (S_ISDIR(entry->mode) && strcmp(name, HISTORY_FOLDER) == 0 &&
-	    !is_nested(safe, entry->path)) {
-		path[strlen(path) - strlen(HISTORY_FOLDER) - 1] = '\0';
-		r = manifest_verify(path, &watch, &verdict);
-	} else if (S_ISREG(entry->mode) && history_is_manifest(name) &&
-		   !strstr(path, "/" HISTORY_FOLDER "/")) {
-		r = manifest_verify_list(path, NULL, &watch, &verdict);
-	} else {
-		return;
-	}
-	take_verdict(safe, entry->path, &verdict, r);
-	verdict_fini(&verdict);
-}
-
-void safe_check_manifests(struct safe *safe)
-{
-	safe->start_ns = monotonic_ns();
-	for (size_t i = 0; i < safe->source.count; i++) {
-		if (!safe->source.entries[i].litter)
-			check_manifest(safe, &safe->source.entries[i]);
-	}
 }
 
 /* Again ------------------------------------------------------------------------------- */

@@ -53,6 +53,7 @@ void safe_fini(struct safe *safe)
 	free(safe->folder);
 	free(safe->name);
 	source_close(&safe->source);
+	expected_free_slot(&safe->expected);
 	card_rules_free(safe->rules);
 	client_close(safe->client);
 	target_fini(&safe->target);

@@ -340,13 +340,15 @@ def test_what_changes_after_its_turn(cart, library, tmp_path):
     assert end_safe(process) == (1, {"volume-changed"})
 
 
-def test_the_cards_own_manifest(cart, tmp_path):
+def test_the_cards_own_manifest(cart, library, tmp_path):
     for kind in ("asc", "legacy"):
         card = make_card(tmp_path / kind, {"A002/a.mov": 100_000, "A002/b.mov": 50}, seed=len(kind))
         mediafs("manifest", "create", card / "A002", "--format", kind)
         offload(cart, card, kind)
         code, reasons, answer = safe(card)
         assert (code, reasons, answer["manifests"]) == (0, {}, 1)
+        # Each file is read once, for its digest and for its manifest.
+        assert safe(card, env=faulty(library, tmp_path, "flip2 0 */A002/a.mov"))[:2] == (0, {})
         # Continued in the volume, as manifests are: the card's is an older state of it.
         if kind == "asc":
             mediafs("manifest", "create", cart.mnt / kind / "A002")
@@ -357,9 +359,9 @@ def test_the_cards_own_manifest(cart, tmp_path):
         (card / "A002/a.mov").write_bytes(pattern(100_000, 99))
         run("cp", "-a", card / "A002/a.mov", cart.mnt / kind / "A002/a.mov")
         cart.wait(state="stored")
-        assert safe(card)[:2] == (1, {"manifest": {"a.mov"}})
+        assert safe(card)[:2] == (1, {"manifest": {"A002/a.mov"}})
         (card / "A002/a.mov").unlink()
-        assert safe(card)[:2] == (1, {"manifest": {"a.mov"}})
+        assert safe(card)[:2] == (1, {"manifest": {"A002/a.mov"}})
 
 
 @needs_root
