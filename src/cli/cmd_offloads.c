@@ -19,8 +19,12 @@ static void print_warnings(const json_t *offload)
 	cleanup_free char *other = json_path_value(json_object_get(offload, "same_reel"));
 	const json_t *list = json_object_get(offload, "warnings"), *warning;
 	int64_t more = json_int_or(offload, "warnings_more", 0);
+	int64_t differ = json_int_or(offload, "other_bytes", 0);
 	cleanup_free char *path = json_path_value(json_object_get(offload, "broken_off"));
 	cleanup_free char *broken = path ? printable(path) : NULL;
+	cleanup_free char *first_path =
+		json_path_value(json_object_get(offload, "other_bytes_path"));
+	cleanup_free char *first = first_path ? printable(first_path) : NULL;
 	cleanup_free char *shown = NULL;
 	size_t i;
 
@@ -40,8 +44,13 @@ static void print_warnings(const json_t *offload)
 			     paint(PAINT_BAD), paint(PAINT_NONE), broken);
 	shown = other ? printable(other) : NULL;
 	if (shown)
-		(void)printf("    %swarning:%s the same reel is at %s\n", paint(PAINT_BAD),
+		(void)printf("    %swarning:%s the same reel is at %s", paint(PAINT_BAD),
 			     paint(PAINT_NONE), *shown ? shown : "the top of the volume");
+	if (shown && differ)
+		(void)printf(", with other bytes in %" PRId64 " file%s of the same path (%s)",
+			     differ, differ == 1 ? "" : "s", first ? first : "?");
+	if (shown)
+		(void)putchar('\n');
 }
 
 static enum paint state_colour(const char *state)

@@ -424,6 +424,11 @@ static void put_card(const struct report *report, FILE *out, const json_t *card)
 	if (json_is_string(same)) {
 		(void)fputs("<p class=\"busy\">The same reel is also at ", out);
 		put_name(out, same);
+		if (json_int_or(card, "other_bytes", 0)) {
+			(void)fprintf(out, ", with other bytes in %" PRId64 " files: ",
+				      json_int_or(card, "other_bytes", 0));
+			put_name(out, json_object_get(card, "other_bytes_path"));
+		}
 		(void)fputs(".</p>\n", out);
 	}
 	put_clips(report, out, card);

@@ -24,14 +24,16 @@ int offload_json(struct request *request, const struct offload *offload, bool wi
 	if (r < 0)
 		return r;
 	object = card_json(offload->card, with_clips);
-	more = json_pack("{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o,s:o}", "path",
-			 json_path(offload->path), "id", (json_int_t)offload->id, "state",
-			 offload_state(offload), "total_files", (json_int_t)offload->files,
-			 "verified", (json_int_t)offload->verified, "stored",
-			 (json_int_t)offload->stored, "damaged", (json_int_t)offload->damaged,
-			 "sealed", sealed, "same_reel",
-			 offload->same_reel ? json_path(offload->same_reel) : json_null(),
-			 "broken_off", broken ? json_path(broken) : json_null());
+	more = json_pack(
+		"{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o,s:o,s:I,s:o}", "path",
+		json_path(offload->path), "id", (json_int_t)offload->id, "state",
+		offload_state(offload), "total_files", (json_int_t)offload->files, "verified",
+		(json_int_t)offload->verified, "stored", (json_int_t)offload->stored, "damaged",
+		(json_int_t)offload->damaged, "sealed", sealed, "same_reel",
+		offload->same_reel ? json_path(offload->same_reel) : json_null(), "broken_off",
+		broken ? json_path(broken) : json_null(), "other_bytes",
+		(json_int_t)offload->other_bytes, "other_bytes_path",
+		offload->other_bytes_path ? json_path(offload->other_bytes_path) : json_null());
 	if (!object || !more || json_object_update(object, more) < 0)
 		return -ENOMEM;
 	*ret_object = take_ptr(object);

@@ -297,6 +297,32 @@ static int find_in(struct finder *finder, uint64_t id, const char *path, const s
 	return r < 0 ? r : 0;
 }
 
+/* Of the @index-th name of @offload, below it. */
+static const char *path_below(const struct offload *offload, size_t index)
+{
+	size_t length = strlen(offload->path);
+
+	return offload->names[index].path + length + (length > 0);
+}
+
+/* @other is its same_reel. Both are sorted. */
+static void compare_bytes(struct offload *offload, const struct offload *other)
+{
+	size_t i = 0, j = 0;
+
+	offload->same_reel = other->path;
+	while (i < offload->name_count && j < other->name_count) {
+		const struct node_row *row = &offload->names[i].row, *there = &other->names[j].row;
+		int order = strcmp(path_below(offload, i), path_below(other, j));
+
+		if (order == 0 && row->content && there->content &&
+		    row->content != there->content && !offload->other_bytes++)
+			offload->other_bytes_path = path_below(offload, i);
+		i += order <= 0;
+		j += order >= 0;
+	}
+}
+
 /* The same reel twice is the same card again, or two cards of one name: a person should look. */
 static void mark_same_reels(struct offloads *offloads)
 {
@@ -308,9 +334,9 @@ static void mark_same_reels(struct offloads *offloads)
 
 			if (!other->reel_count || strcasecmp(card->reels[0], other->reels[0]) != 0)
 				continue;
-			offloads->list[i].same_reel = offloads->list[j].path;
+			compare_bytes(&offloads->list[i], &offloads->list[j]);
 			if (!offloads->list[j].same_reel)
-				offloads->list[j].same_reel = offloads->list[i].path;
+				compare_bytes(&offloads->list[j], &offloads->list[i]);
 			break;
 		}
 	}

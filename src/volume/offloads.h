@@ -24,6 +24,8 @@ struct offload {
 	const struct offload_name *names; /* all below it, as card->places; borrowed */
 	size_t name_count;
 	const char *same_reel; /* path of another offload of that reel, borrowed from it; or NULL */
+	uint64_t other_bytes;  /* files whose paths are there too, with other verified bytes */
+	const char *other_bytes_path; /* the first of them, borrowed; below the offload */
 };
 
 struct offloads {

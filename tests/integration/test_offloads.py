@@ -55,7 +55,23 @@ def test_a_day_of_cards(plain, tmp_path):
     }
     assert set(offloads(plain.mnt / "day2")) == {"day2/A001"}
     assert found["day1/A001_1204BG.RDM"]["same_reel"] == "day2/A001"
-    assert "the same reel is at day2/A001" in mediafs("offloads", plain.mnt).stdout
+    assert "the same reel is at day2/A001\n" in mediafs("offloads", plain.mnt).stdout
+
+    # A card once more, with other bytes under one of its names.
+    shutil.copytree(plain.mnt / "day1/A004R1JL", plain.mnt / "day3/A004R1JL")
+    plain.wait(state="verified")
+    again = offloads(plain.mnt)
+    assert again["day3/A004R1JL"]["same_reel"] == "day1/A004R1JL"
+    assert again["day3/A004R1JL"]["other_bytes"] == 0
+    name = min(str(path.relative_to(plain.mnt / "day3/A004R1JL"))
+               for path in (plain.mnt / "day3/A004R1JL").rglob("*") if path.is_file())
+    (plain.mnt / "day3/A004R1JL" / name).write_bytes(b"other")
+    plain.wait(state="verified")
+    for path, offload in offloads(plain.mnt).items():
+        differs = (1, name) if path.endswith("A004R1JL") else (0, None)
+        assert (offload["other_bytes"], offload["other_bytes_path"]) == differs
+    assert f"with other bytes in 1 file of the same path ({name})" in \
+        mediafs("offloads", plain.mnt).stdout
 
 
 def test_no_card(plain):
