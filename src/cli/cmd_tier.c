@@ -94,7 +94,8 @@ static void look(const struct probe *probe, struct findings *findings)
 	if (findings->result < 0)
 		return;
 	findings->result = look_inside(probe, tier, findings);
-	if (findings->result == -EHOSTDOWN || findings->result == -EROFS)
+	if (findings->result == -EHOSTDOWN || findings->result == -EROFS ||
+	    findings->result == -EREMOTEIO)
 		(void)tier_why(tier, findings->why, sizeof(findings->why));
 	tier_close(tier);
 }

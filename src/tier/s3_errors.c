@@ -101,7 +101,7 @@ static struct s3_verdict judge_status(const char *method, long status)
 		if (status >= 500)
 			return (struct s3_verdict){ S3_RETRY, -EREMOTEIO,
 						    "the server answers with failures" };
-		return (struct s3_verdict){ S3_FAIL, -EREMOTEIO, NULL };
+		return (struct s3_verdict){ S3_FAIL, -EREMOTEIO, "the request is refused" };
 	}
 }
 

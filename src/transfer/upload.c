@@ -417,14 +417,16 @@ static int try_later(struct job *job, int error)
 	set_state(job, FILE_QUEUED);
 	if (catalog_error(transfer->catalog) < 0)
 		return error; /* not the file's fault */
+	lane_ask_why(job->lane, error, why);
 	if (poison && !row->poison) {
 		log_error("%s: cannot be sent to tier %s, set aside after %u attempts, tried again "
-			  "now and then: %s",
-			  path, job->lane->tier.tier->name, row->attempts + 1, error_text(error));
-		transfer_event(transfer, "poison", path, &job->content.digest, "tier %s: %s",
-			       job->lane->tier.tier->name, error_text(error));
+			  "now and then: %s%s%s",
+			  path, job->lane->tier.tier->name, row->attempts + 1, error_text(error),
+			  *why ? ": " : "", why);
+		transfer_event(transfer, "poison", path, &job->content.digest, "tier %s: %s%s%s",
+			       job->lane->tier.tier->name, error_text(error), *why ? ": " : "",
+			       why);
 	} else if (error != -ESTALE) {
-		lane_ask_why(job->lane, error, why);
 		log_info("%s: not sent to tier %s, attempt %u: %s%s%s", path,
 			 job->lane->tier.tier->name, row->attempts + 1, error_text(error),
 			 *why ? ": " : "", why);

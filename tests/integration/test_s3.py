@@ -180,6 +180,20 @@ def test_what_init_says(bucket, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_refusal_is_told_with_the_servers_code(bucket, gate, sites):
+    told = "the request is refused (InvalidRequest)"
+    cart = sites("cart", tier=bucket.url(gate.port), settings={"transfer.retry_max": "1s"}).mount()
+    gate.reject = b"/probe/object"
+    assert told in cart.cmd("tier", "test", check=False).stdout
+    gate.reject = b"\r\nx-amz-meta-mediafs-size:"
+    (cart.mnt / "clip.mov").write_bytes(b"1")
+    wait_for(lambda: told in cart.cmd("log").stdout, "it to be set aside")
+    gate.reject = None
+    cart.cmd("resume")
+    cart.wait()
+
+
+@pytest.mark.slow
 def test_a_bucket_that_went_away_is_named(bucket, sites):
     cart = sites("cart", tier=bucket.url()).mount()
     (cart.mnt / "first.mov").write_bytes(pattern(MIB, 2))
