@@ -49,13 +49,20 @@ def fill_with_frames(ground, card):
     run("sync", "-f", card)
 
 
-def make_cold(*tops):
-    """On the disk and not in memory, those files alone: what others write is not waited for."""
+def make_cold(*tops, whole=False):
+    """On the disk and not in memory.
+
+    Those files alone: what others write is not waited for. Of small files that would cost those
+    who copy by hand more than what they do, the whole file system at once.
+    """
     for top in tops:
+        if whole:
+            run("sync", "-f", top)
         for path in top.rglob("*"):
             if path.is_file():
                 handle = os.open(path, os.O_RDONLY)
-                os.fsync(handle)
+                if not whole:
+                    os.fsync(handle)
                 os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
                 os.close(handle)
 
@@ -69,7 +76,7 @@ def in_all(top):
     return sum(path.stat().st_size for path in top.rglob("*") if path.is_file())
 
 
-def compare_offload(ground, site, card, key):
+def compare_offload(ground, site, card, key, whole=False):
     """Of `mediafs offload`, and of what people do instead; what each of them made is removed."""
     copy, sums = ground.native / card.name, ground.folder / "sums"
 
@@ -78,13 +85,13 @@ def compare_offload(ground, site, card, key):
 
     def by_hand():
         run("cp", "-a", card, ground.native, timeout=HOUR)
-        make_cold(card, copy)
+        make_cold(card, copy, whole=whole)
         sums.write_text("\n".join(sums_of(card)) + "\n")
         run("xxhsum", "-q", "-c", sums, cwd=copy, timeout=HOUR)
 
     def rsync():
         run("rsync", "-a", card, ground.native, timeout=HOUR)
-        make_cold(card, copy)
+        make_cold(card, copy, whole=whole)
         differ = run("rsync", "-anci", f"{card}/", f"{copy}/", timeout=HOUR).stdout
         assert not differ, differ
     works = [offload, by_hand, rsync]
@@ -93,7 +100,7 @@ def compare_offload(ground, site, card, key):
         for turn in range(len(works)):
             work = works[(turn + number) % len(works)]
             ground.sync()
-            make_cold(card)
+            make_cold(card, whole=whole)
             took[work] = seconds(work)
             top = site.mnt / card.name if work is offload else copy
             assert in_all(top) == in_all(card)
@@ -116,7 +123,7 @@ def compare_safe(ground, site, card, key):
         took = {}
         for work in ([safe, by_hand], [by_hand, safe])[number % 2]:
             ground.sync()
-            make_cold(card, copy)
+            make_cold(card, copy, whole=True)
             took[work] = seconds(work)
         ground.note(key, took[safe], took[by_hand])
 
@@ -134,6 +141,6 @@ def measure_frames(ground):
                                  "safe.distinct_devices": "no"}).mount()
     with mounted_card(ground, ground.files * (48 << 10) + (64 << 20)) as card:
         fill_with_frames(ground, card)
-        compare_offload(ground, site, card, "frames")
+        compare_offload(ground, site, card, "frames", whole=True)
         compare_safe(ground, site, card, "frames safe")
     ground.drop(site)
