@@ -2,10 +2,12 @@
 import contextlib
 import errno
 import os
+import shutil
 import time
 
 import pytest
 
+import cards
 from lib import BLOCK, Site, fsck, loop_image, pattern, tool, wait_for
 
 MIB = 1 << 20
@@ -207,6 +209,19 @@ def test_a_clock_that_is_set_stalls_nothing(failing, tier, seconds):
     failing.wait("", timeout=20)
     assert write(failing.mnt / "after.mov", pattern(MIB, 3)) == 0
     failing.wait("", timeout=20)
+
+
+def test_a_clock_that_was_set_back_leaves_nothing_unsealed(failing, tmp_path):
+    """The files look as if they were made after the seal."""
+    failing.set("manifest.settle", "200ms")
+    failing.fault("clock -86400 *")
+    top = failing.mnt / "B"
+    shutil.copytree(cards.make(tmp_path / "card", "sony-xavc"), top)
+    wait_for(lambda: os.getxattr(top, "user.mediafs.sealed") == b"1", "the seal")
+    for path in top.rglob("*"):
+        if path.is_file():
+            with pytest.raises(PermissionError):
+                path.open("ab")
 
 
 @pytest.mark.parametrize("call,code", [("write", errno.ENOSPC), ("sync", errno.EIO)])
