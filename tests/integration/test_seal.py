@@ -40,10 +40,10 @@ def touch(path):
         os.utime(file.fileno())
 
 
-def copy_card(site, tmp_path, name="B"):
+def copy_card(site, tmp_path, name="B", more=()):
     """A card, copied in; returned once it is sealed."""
     source = cards.make(tmp_path / f"card-{site.name}-{name}", "sony-xavc")
-    cards.add(source, ["XDROOT/Clip/Sub/note.txt"])
+    cards.add(source, ["XDROOT/Clip/Sub/note.txt", *more])
     shutil.copytree(source, site.mnt / name)
     settled(site)
     assert sealed(site.mnt / name)
@@ -72,7 +72,7 @@ def cut(path):
 
 
 def test_what_is_refused_and_what_is_not(quick, tmp_path):
-    top = copy_card(quick, tmp_path)
+    top = copy_card(quick, tmp_path, more=[f"{CLIP}/.DS_Store"])
     clip = next((top / CLIP).glob("*.MXF"))
     before = picture(top)
     other = quick.mnt / "other.mov"
@@ -140,6 +140,8 @@ def test_what_is_refused_and_what_is_not(quick, tmp_path):
     clip.chmod(0o600)
     os.setxattr(clip, "user.label", b"red")
     cards.add(top, [".DS_Store", f"{CLIP}/._x"])
+    append(top / CLIP / ".DS_Store")  # which was there when the card was sealed
+    (top / CLIP / ".DS_Store").unlink()
     (top / ".DS_Store").write_text("changed")
     (top / ".DS_Store").unlink()
     (quick.mnt / "day").mkdir()
@@ -380,10 +382,10 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     refused(append, clip)
     # What comes from the other site is sealed as it comes, a folder too.
     cards.add_late(top, "MORE", b"more" * 9)
-    (top / "Later").mkdir()
-    wait_for(lambda: (there / CLIP / "MORE.MXF").exists() and (there / "Later").exists(),
-             "the file from the cart")
+    wait_for((there / CLIP / "MORE.MXF").exists, "the file from the cart")
     refused(append, there / CLIP / "MORE.MXF")
+    (top / "Later").mkdir()
+    wait_for((there / "Later").exists, "the folder from the cart")
     refused(os.rmdir, there / "Later")
     settled(cart)
     cart.wait()
