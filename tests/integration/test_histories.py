@@ -139,6 +139,7 @@ def test_a_history_that_came_with_the_card_is_continued(carts, tmp_path):
         told = [event["path"] for event in carts.events() if event["event"] == "manifest mismatch"]
         assert told == ([f"{name}/{path}"] if damage else [])
         assert manifest("verify", top)[0] == (11 if damage else 0)
+        assert os.getxattr(top, "user.mediafs.sealed") == (b"0" if damage else b"1")
 
 
 def test_it_waits_for_what_is_not_finished(carts, tmp_path):

@@ -100,15 +100,19 @@ def test_what_is_refused_and_what_is_not(quick, tmp_path):
     refused(os.setxattr, top, "user.mediafs.sealed", b"0")
     refused(os.removexattr, top, "user.mediafs.sealed")
     # A second name of it is no way around, whichever was first.
-    (quick.mnt / "later").mkdir()
-    for second in (quick.mnt / "second.MXF", quick.mnt / "later/second.MXF"):
+    later = [quick.mnt / f"later{number}" for number in range(9)]
+    for folder in later:
+        folder.mkdir()
+    last = max(later, key=lambda folder: folder.stat().st_ino)
+    for second in (quick.mnt / "second.MXF", last / "second.MXF"):
         os.link(clip, second)
         for name in (second, clip):
             refused(append, name)
             refused(os.truncate, name, 3)
         refused(os.unlink, clip)
         os.unlink(second)
-    os.rmdir(quick.mnt / "later")
+    for folder in later:
+        folder.rmdir()
     # The history is nobody's but the daemon's.
     for path in (top / "ascmhl").iterdir():
         refused(append, path)
@@ -268,6 +272,23 @@ def test_unsealed_on_purpose(quick, tmp_path):
     assert done.returncode != 0 and "manifest create" in done.stderr
 
 
+def test_of_two_seals_the_newer_counts(quick, tmp_path):
+    """A card that was sealed first, then the day around it."""
+    top = copy_card(quick, tmp_path)
+    quick.set("manifest.settle", "1h")
+    (quick.mnt / "day").mkdir()
+    top.rename(quick.mnt / "day/B")
+    new = quick.mnt / "day/B" / CLIP / "new.txt"
+    new.write_text("new")
+    append(new)
+    assert manifest("create", "--format", "legacy", quick.mnt / "day")[0] == 0
+    mediafs("seal", quick.mnt / "day")
+    refused(append, new)
+    mediafs("unseal", quick.mnt / "day")
+    append(new)
+    refused(append, next(new.parent.glob("*.MXF")))
+
+
 def half_a_clip(path):
     """As a share leaves it that went away: closed, its time that of the last write."""
     with open(path, "wb", buffering=0) as file:
@@ -358,9 +379,13 @@ def test_a_list_beside_the_files_is_sealed_with_them(quick, tmp_path):
     top = copy_card(quick, tmp_path)
     lists = list(top.glob("*.mhl"))
     assert len(lists) == 1 and not (top / "ascmhl").exists()
-    refused(append, lists[0])
-    refused(lists[0].unlink)
-    refused(append, next((top / CLIP).glob("*.MXF")))
+    for restart in (False, True):
+        if restart:
+            quick.umount()
+            quick.mount()
+        refused(append, lists[0])
+        refused(lists[0].unlink)
+        refused(append, next((top / CLIP).glob("*.MXF")))
     assert manifest("verify", lists[0])[0] == 0
 
 
@@ -387,6 +412,9 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     (top / "Later").mkdir()
     wait_for((there / "Later").exists, "the folder from the cart")
     refused(os.rmdir, there / "Later")
+    editorial.umount()
+    editorial.mount()
+    refused(append, there / CLIP / "MORE.MXF")
     settled(cart)
     cart.wait()
     wait_for(lambda: len(generations(there)) == 2, "the second generation at editorial")
