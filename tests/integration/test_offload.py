@@ -280,6 +280,30 @@ def test_an_ordinary_user(plain, cards):
     assert (where / REEL / CLIP).stat().st_uid == 65534
 
 
+def test_many_small_files(plain, cards, library, tmp_path):
+    """More than one question holds, four at a time, large ones between them; told in their order."""
+    card = cards()
+    for number in range(300):
+        card.write(f"{REEL}/{number // 50}/A.{number:05}.dpx", pattern(100 + number, number))
+    card.write(f"{REEL}/2/large.mov", pattern(BLOCK + 1, 800))
+    bad = f"{REEL}/3/A.00150.dpx"
+    env = faulty(library, tmp_path, f"read {errno.EIO} */{bad}")
+    done = offload(card.point, plain.mnt, code=1, env=env)
+    assert results(done).pop(bad) == "failed" and list(results(done).values()).count("copied") == 300
+    assert list(done.files) == names_below(card.point)
+    again = results(offload(card.point, plain.mnt))
+    assert [path for path, what in again.items() if what == "copied"] == [bad]
+    same_tree(card.point, plain.mnt / REEL)
+    if os.geteuid() == 0 and tool("setpriv"):
+        # Who may not ask the daemon asks for each file by its attributes.
+        where = plain.mnt / "his"
+        where.mkdir()
+        os.chown(where, 65534, 65534)
+        run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", MEDIAFS,
+            "offload", card.point, where)
+        run("diff", "-r", card.point, where / REEL)
+
+
 def test_one_file_fails_the_rest_goes_on(plain, cards, library, tmp_path):
     """A read error, a write error, bytes that are spoilt on their way: named, nothing of them stays."""
     card = cards().fill()
