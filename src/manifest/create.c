@@ -357,9 +357,11 @@ static int prepare(struct creation *creation)
 	r = rename_find(&creation->tree);
 	if (r == 0)
 		r = find_news(creation);
+	/* Also when all is told already: that bytes are wrong is told, and still so. */
+	if (r == 0)
+		r = judge_files(creation);
 	if (r < 0 || (!creation->asc && !creation->legacy))
 		return r;
-	r = judge_files(creation);
 	settle_kinds(creation);
 	return r < 0 ? r : verdict_odd(verdict, &creation->tree);
 }
