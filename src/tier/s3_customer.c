@@ -87,13 +87,15 @@ static bool has_query(const struct s3_request *request, const char *name)
 	return false;
 }
 
-/* It makes an object, or looks at its bytes: others must not carry a key. */
+/*
+ * It makes an object, of parts too, or looks at its bytes: others must not carry a key. Source:
+ * Amazon S3 API Reference, "CompleteMultipartUpload" and "ListParts": required where the upload has
+ * a checksum; Ceph 20 requires it in the first whenever there is a key.
+ */
 static bool wants_key(const struct s3_request *request)
 {
-	if (!request->key || strcmp(request->method, "DELETE") == 0)
-		return false;
-	return strcmp(request->method, "PUT") == 0 ||
-	       (!has_query(request, "uploadId") && !has_query(request, "restore"));
+	return request->key && strcmp(request->method, "DELETE") != 0 &&
+	       !has_query(request, "restore");
 }
 
 bool s3_customer_used(const struct s3_exchange *exchange)
