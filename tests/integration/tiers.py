@@ -37,6 +37,15 @@ class Folder(type(pathlib.Path())):
         return self.stat().st_ino
 
 
+def matches(parts, wanted):
+    """As pathlib's glob."""
+    if not wanted or not parts:
+        return not parts and all(part == "**" for part in wanted)
+    if wanted[0] == "**":
+        return matches(parts, wanted[1:]) or matches(parts[1:], wanted)
+    return fnmatch.fnmatchcase(parts[0], wanted[0]) and matches(parts[1:], wanted[1:])
+
+
 class Place:
     """What lies below a prefix of a bucket; those parts of a path's methods that tests use."""
 
@@ -153,11 +162,10 @@ class Place:
                      if fnmatch.fnmatchcase(parts[-1], pattern)])
 
     def glob(self, pattern):
-        """Objects and folders: a * is never more than one part."""
-        wanted = pattern.split("/")
-        found = {parts[:len(wanted)] for parts in self.keys() if len(parts) >= len(wanted)}
+        """Objects and folders: a * is never more than one part, ** any number of them."""
+        found = {parts[:count] for parts in self.keys() for count in range(1, len(parts) + 1)}
         return iter([self / "/".join(parts) for parts in sorted(found)
-                     if all(map(fnmatch.fnmatchcase, parts, wanted))])
+                     if matches(parts, pattern.split("/"))])
 
     # The place ------------------------------------------------------------------------------
 
