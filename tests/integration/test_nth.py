@@ -136,7 +136,9 @@ def run_rounds(site, nth, kind, copies, clip_bytes):
 
     def work_of(count):
         return Work(site, count, clip_bytes)
-    turns = nth.turns(kind, work_of(0).all)
+    first = work_of(0)
+    turns = nth.turns(kind, first.all)
+    assert first.settle(PATIENCE)  # or the first turn is that of what is still being done for it
     works = {}
 
     def make(count):
