@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
@@ -93,6 +94,22 @@ static int allow_calls(scmp_filter_ctx filter)
 	return r;
 }
 
+/* libseccomp (2.5.4) goes round for ever when it finds no memory while it writes the filter. */
+#define LOAD_CPU_SECONDS 2
+
+static int load(scmp_filter_ctx filter)
+{
+	const struct itimerval most = { .it_value.tv_sec = LOAD_CPU_SECONDS };
+	int r;
+
+	(void)signal(SIGPROF, SIG_DFL);
+	if (setitimer(ITIMER_PROF, &most, NULL) < 0)
+		return -errno;
+	r = seccomp_load(filter);       /* sets no_new_privs before */
+	(void)signal(SIGPROF, SIG_IGN); /* the timer itself can no longer be stopped */
+	return r;
+}
+
 int sandbox_enter(int read_fd, int write_fd, unsigned cpu_seconds, uint64_t memory_bytes)
 {
 	scmp_filter_ctx filter;
@@ -109,7 +126,7 @@ int sandbox_enter(int read_fd, int write_fd, unsigned cpu_seconds, uint64_t memo
 		return -ENOMEM;
 	r = allow_calls(filter);
 	if (r == 0)
-		r = seccomp_load(filter); /* sets no_new_privs before */
+		r = load(filter);
 	seccomp_release(filter);
 	return r;
 }
