@@ -349,10 +349,10 @@ def mutated(chance, data):
     """The bytes with something wrong: bits, a cut, a hole, something twice, or a number blown up."""
     data = bytearray(data)
     for _ in range(chance.choice([1, 1, 2, 8])):
-        at = chance.randrange(len(data))
+        at = chance.randrange(len(data) or 1)
         size = chance.choice([1, 8, 512, 700])
         what = chance.randrange(6)
-        if what == 0:
+        if what == 0 and data:
             data[at] ^= 1 << chance.randrange(8)
         elif what == 1:
             data[at:at + size] = chance.randbytes(size)
