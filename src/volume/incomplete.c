@@ -50,26 +50,31 @@ static int64_t stamp_ns(const struct statx_timestamp *stamp)
 	return stamp->tv_sec * NS_PER_SEC + stamp->tv_nsec;
 }
 
-/*
- * 1: the file, made after @since_ns, has the time of a write. 0: somebody set it, or that cannot be
- * told.
- */
-static int has_own_time(struct volume *volume, const struct node_row *row, int64_t since_ns)
+/* A small file is made and written within one tick of the clock: then nothing can be told. */
+enum time_kind { TIME_UNKNOWN, TIME_OF_WRITE, TIME_SET };
+
+/* Of a file, made after @since_ns. */
+static int find_time_kind(struct volume *volume, const struct node_row *row, int64_t since_ns,
+			  enum time_kind *ret_kind)
 {
 	cleanup_close int fd = tree_open(volume, row->id, O_PATH);
 	const unsigned wanted = STATX_BTIME | STATX_CTIME | STATX_MTIME;
 	int64_t mtime_ns, btime_ns;
 	struct statx st;
 
+	*ret_kind = TIME_UNKNOWN;
 	if (fd < 0)
 		return fd == -ESTALE || fd == -ENOENT ? 0 : fd;
 	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, wanted, &st) < 0)
 		return -errno;
 	mtime_ns = stamp_ns(&st.stx_mtime);
 	btime_ns = stamp_ns(&st.stx_btime);
+	if ((st.stx_mask & wanted) != wanted || btime_ns <= since_ns || mtime_ns == btime_ns)
+		return 0;
 	/* A camera whose clock is ahead makes times that are later than ours. */
-	return (st.stx_mask & wanted) == wanted && btime_ns > since_ns && mtime_ns > btime_ns &&
-	       mtime_ns <= stamp_ns(&st.stx_ctime);
+	*ret_kind = mtime_ns < btime_ns || mtime_ns > stamp_ns(&st.stx_ctime) ? TIME_SET
+									      : TIME_OF_WRITE;
+	return 0;
 }
 
 /* Where Samba (fruit:metadata=stream, =netatalk) and others keep what Finder says of a file. */
@@ -93,7 +98,8 @@ static bool is_busy(struct volume *volume, const struct node_row *row)
 static int keeps_times(struct volume *volume, const struct offload *offload)
 {
 	const struct node_row *oldest = NULL;
-	int r;
+	enum time_kind kind = TIME_UNKNOWN;
+	int r = 0;
 
 	for (size_t i = 0; i < offload->name_count; i++) {
 		const struct node_row *row = &offload->names[i].row;
@@ -102,8 +108,9 @@ static int keeps_times(struct volume *volume, const struct offload *offload)
 		    (!oldest || row->mtime_ns < oldest->mtime_ns))
 			oldest = row;
 	}
-	r = oldest ? has_own_time(volume, oldest, 0) : 1;
-	return r < 0 ? r : !r;
+	if (oldest)
+		r = find_time_kind(volume, oldest, 0, &kind);
+	return r < 0 ? r : kind == TIME_SET;
 }
 
 int offload_broken_off(struct volume *volume, const struct offload *offload, const char **ret_path)
@@ -112,6 +119,7 @@ int offload_broken_off(struct volume *volume, const struct offload *offload, con
 	/* What was made until then is told of, and cannot be copied over. */
 	int64_t sealed_ns = seals_since(volume->seals, offload->id);
 	int r = seals_was_opened(volume->seals, offload->id), keeps;
+	enum time_kind kind;
 
 	if (r != 0)
 		return r < 0 ? r : 0;
@@ -121,10 +129,10 @@ int offload_broken_off(struct volume *volume, const struct offload *offload, con
 
 		if (!offload->card->places[i].media || !is_recent(name->row.mtime_ns, span_ns))
 			continue;
-		r = has_own_time(volume, &name->row, sealed_ns);
+		r = find_time_kind(volume, &name->row, sealed_ns, &kind);
 		if (r < 0)
 			return r;
-		if (r == 0 || !(keeps || is_busy(volume, &name->row)))
+		if (kind != TIME_OF_WRITE || !(keeps || is_busy(volume, &name->row)))
 			continue;
 		*ret_path = name->path;
 		return 1;

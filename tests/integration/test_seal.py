@@ -340,9 +340,14 @@ def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
     refused(append, top / CLIP / "THIRD.MXF")
 
     # Who copies without times leaves no such trace, but Finder's own mark.
-    shutil.copytree(source, quick.mnt / "C", copy_function=shutil.copyfile)
+    def without_times(name):
+        shutil.copytree(source, quick.mnt / name, copy_function=shutil.copyfile,
+                        ignore=lambda folder, names: {clip.name} & set(names))
+        half_a_clip(quick.mnt / name / clip)
+    without_times("D")
+    wait_for(lambda: sealed(quick.mnt / "D"), "the seal of what came without times")
+    without_times("C")
     clip = quick.mnt / "C" / clip
-    half_a_clip(clip)
     os.setxattr(clip, "user.com.apple.FinderInfo", b"brokMACS" + bytes(24))
     quick.wait(state="verified")
     not_made(quick, f"{clip.name} looks")
