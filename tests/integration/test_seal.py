@@ -350,7 +350,7 @@ def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
     clip = quick.mnt / "C" / clip
     os.setxattr(clip, "user.com.apple.FinderInfo", b"brokMACS" + bytes(24))
     quick.wait(state="verified")
-    not_made(quick, f"{clip.name} looks")
+    not_made(quick, f"{clip.relative_to(quick.mnt)} looks")
     assert not sealed(quick.mnt / "C")
     assert manifest("create", quick.mnt / "C")[0] == 0
     mediafs("seal", quick.mnt / "C")
