@@ -1,4 +1,5 @@
-"""contrib/s3-policy.json is enough, allows no deleting, and names nothing that is not needed."""
+"""contrib/s3-policy.json is enough, allows no deleting, and names nothing that is not needed; a
+server takes contrib/s3-lifecycle.json."""
 import json
 import pathlib
 import uuid
@@ -9,7 +10,8 @@ import s3_servers
 from lib import pattern, wait_for
 from s3_bucket import MIB, PART
 
-POLICY = pathlib.Path(__file__).parents[2] / "contrib/s3-policy.json"
+CONTRIB = pathlib.Path(__file__).parents[2] / "contrib"
+POLICY = CONTRIB / "s3-policy.json"
 
 
 def set_policy(bucket, user, without=None):
@@ -108,3 +110,14 @@ def test_the_policy_allows_only_what_is_needed(bucket, sites, servers_base):
     for action in ("s3:GetObject", "s3:PutObject", "s3:ListBucket"):
         set_policy(bucket, name, without=action)
         assert cart.cmd("tier", "test", check=False).returncode != 0, action
+
+
+def test_a_rule_gives_up_uploads_that_nobody_knows(bucket):
+    text = (CONTRIB / "s3-lifecycle.json").read_text()
+    assert "PREFIX" in text
+    rules = json.loads(text.replace("PREFIX", "show 1"))
+    bucket.client.put_bucket_lifecycle_configuration(Bucket=bucket.name,
+                                                     LifecycleConfiguration=rules)
+    rule, = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 14}
+    assert "Expiration" not in rule
