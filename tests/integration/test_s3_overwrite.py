@@ -103,7 +103,8 @@ def test_whoever_is_later_takes_nothing_away(race, sites):
     editorial.wait()
     with contextlib.closing(sqlite3.connect(cart.store / "catalog.db")) as catalog, catalog:
         looks = catalog.execute("UPDATE doubts SET due_ns = 1 WHERE proven = 0").rowcount
-        assert looks == (0 if race.bucket.kind == "ceph" else 4)
+        # Where nothing can be overwritten at most what went before that was known.
+        assert looks > 0 if race.bucket.kind == "swift" else looks <= 1
     cart.mount()
     wait_for(lambda: race.has_all(cart), "all files")
     cart.wait()
