@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include "hash/ahead.h"
 #include "util/cleanup.h"
@@ -22,6 +23,10 @@
 
 /* Good for every block device when the kernel does not say (before 6.1). */
 #define DIRECT_ALIGN 4096u
+
+/* 63 ms in all, and then somebody holds them. */
+#define DROP_ATTEMPTS 8
+#define DROP_PAUSE_NS 1000000L
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451 /* Linux 6.5; the same on every architecture but alpha */
@@ -142,8 +147,14 @@ static int pages_left(int fd, uint64_t size)
 /* Written pages are on disk already: what is dropped is read from there again. */
 static enum readback_source drop_pages(int fd, uint64_t size)
 {
-	/* Pages on other processors' lists need a second call. */
-	for (int attempt = 0; attempt < 4; attempt++) {
+	/* Pages on other processors' lists need a second call, those of a journal a moment. */
+	struct timespec pause = { .tv_nsec = DROP_PAUSE_NS };
+
+	for (int attempt = 0; attempt < DROP_ATTEMPTS; attempt++) {
+		if (attempt > 1) {
+			(void)nanosleep(&pause, NULL);
+			pause.tv_nsec *= 2;
+		}
 		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 		if (!pages_left(fd, size))
 			return READBACK_DROPPED;
