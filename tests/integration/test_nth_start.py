@@ -200,6 +200,7 @@ class Join:
         wait_same(self.cart, self.site)
 
 
+@pytest.mark.folder("what a site left there is removed by hand")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_site_joins(sites, tier, cart, nth, kind):
     (cart.mnt / "day1/sub").mkdir(parents=True)
