@@ -361,8 +361,8 @@ int catalog_each_copy(struct catalog *catalog, uint32_t tier, uint64_t after,
 	return r;
 }
 
-static struct query about_key(struct db *db, const struct statement *statement, uint32_t tier,
-			      const char *key)
+struct query query_about_key(struct db *db, const struct statement *statement, uint32_t tier,
+			     const char *key)
 {
 	struct query query = query_start(db, statement);
 
@@ -380,14 +380,14 @@ int catalog_find_key(struct catalog *catalog, uint32_t tier, const char *key, ui
 	r = reader_take(catalog, &db);
 	if (r < 0)
 		return r;
-	query = about_key(db, &sql_find_key, tier, key);
+	query = query_about_key(db, &sql_find_key, tier, key);
 	r = query_row(&query);
 	if (r > 0)
 		*ret_content = (uint64_t)query_get_int(&query, 0);
 	if (r != 0)
 		return r;
 	query_end(&query);
-	query = about_key(db, &sql_find_other_key, tier, key);
+	query = query_about_key(db, &sql_find_other_key, tier, key);
 	*ret_content = 0;
 	return query_found(&query);
 }
@@ -401,7 +401,7 @@ struct key_step {
 static int apply_note_key(struct db *db, struct step *step)
 {
 	struct key_step *noted = (struct key_step *)step;
-	struct query query = about_key(db, &sql_note_key, noted->tier, noted->key);
+	struct query query = query_about_key(db, &sql_note_key, noted->tier, noted->key);
 
 	return query_run(&query);
 }

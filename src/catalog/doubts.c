@@ -37,16 +37,6 @@ STATEMENT(sql_open, "SELECT tier, content, key, noted FROM doubts WHERE proven =
 STATEMENT(sql_is_lost, "SELECT 1 FROM doubts WHERE tier = ?1 AND key = ?2 AND content = ?3"
 		       " AND proven = 1");
 
-static struct query about_key(struct db *db, const struct statement *statement, uint32_t tier,
-			      const char *key)
-{
-	struct query query = query_start(db, statement);
-
-	query_int(&query, tier);
-	query_bytes(&query, key);
-	return query;
-}
-
 static int run_about_copy(struct db *db, const struct statement *statement, uint64_t content,
 			  uint32_t tier, int64_t due_ns)
 {
@@ -60,20 +50,20 @@ static int run_about_copy(struct db *db, const struct statement *statement, uint
 
 int db_believe_copy(struct db *db, const struct copy_row *row, const char *key)
 {
-	struct query query = about_key(db, &sql_believe, row->tier, key);
+	struct query query = query_about_key(db, &sql_believe, row->tier, key);
 	int r;
 
 	query_int(&query, (int64_t)row->content);
 	r = query_run(&query);
 	if (r < 0)
 		return r;
-	query = about_key(db, &sql_doubt_shared, row->tier, key);
+	query = query_about_key(db, &sql_doubt_shared, row->tier, key);
 	return query_run(&query);
 }
 
 int db_doubt_others(struct db *db, uint32_t tier, const char *key, const struct digest *digest)
 {
-	struct query query = about_key(db, &sql_doubt_others, tier, key);
+	struct query query = query_about_key(db, &sql_doubt_others, tier, key);
 
 	query_blob(&query, digest->bytes, sizeof(digest->bytes));
 	return query_run(&query);
@@ -116,7 +106,7 @@ int catalog_doubt_copy(struct catalog *catalog, uint64_t content, uint32_t tier)
 static int apply_clear(struct db *db, struct step *step)
 {
 	const struct doubt_step *doubt = (const struct doubt_step *)step;
-	struct query query = about_key(db, &sql_clear, doubt->row.tier, doubt->key);
+	struct query query = query_about_key(db, &sql_clear, doubt->row.tier, doubt->key);
 
 	query_int(&query, (int64_t)doubt->row.content);
 	query_int(&query, (int64_t)doubt->row.noted);
@@ -194,7 +184,7 @@ int catalog_is_lost(struct catalog *catalog, uint32_t tier, const char *key, uin
 
 	if (r < 0)
 		return r;
-	query = about_key(db, &sql_is_lost, tier, key);
+	query = query_about_key(db, &sql_is_lost, tier, key);
 	query_int(&query, (int64_t)content);
 	return query_found(&query);
 }

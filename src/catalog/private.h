@@ -120,6 +120,9 @@ struct query {
 };
 
 struct query query_start(struct db *db, const struct statement *statement);
+/* With the tier as ?1 and the key as ?2. */
+struct query query_about_key(struct db *db, const struct statement *statement, uint32_t tier,
+			     const char *key);
 void query_int(struct query *query, int64_t value);
 void query_text(struct query *query, const char *text);                 /* NULL binds NULL */
 void query_blob(struct query *query, const void *bytes, size_t length); /* not copied */

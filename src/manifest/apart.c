@@ -8,24 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/io.h"
+
 #define PIPE_BYTES (1 << 20)
-
-static int send_all(int fd, const void *bytes, size_t length)
-{
-	const char *at = bytes;
-
-	while (length > 0) {
-		ssize_t n = write(fd, at, length);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			at += n;
-			length -= (size_t)n;
-		}
-	}
-	return 0;
-}
 
 int apart_send(int fd, uint32_t kind, const struct apart_piece *pieces, size_t count)
 {
@@ -34,9 +19,9 @@ int apart_send(int fd, uint32_t kind, const struct apart_piece *pieces, size_t c
 
 	for (size_t i = 0; i < count; i++)
 		frame.length += (uint32_t)pieces[i].length;
-	r = send_all(fd, &frame, sizeof(frame));
+	r = write_all(fd, &frame, sizeof(frame));
 	for (size_t i = 0; r == 0 && i < count; i++)
-		r = send_all(fd, pieces[i].bytes, pieces[i].length);
+		r = write_all(fd, pieces[i].bytes, pieces[i].length);
 	return r;
 }
 

@@ -12,6 +12,7 @@
 #include "manifest/generation.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/io.h"
 #include "util/json.h"
 
 #define CHUNK_BYTES ((size_t)1 << 20)
@@ -34,22 +35,7 @@ struct export
 
 /* Records ------------------------------------------------------------------------------ */
 
-/* In one write() where the medium takes it so: a tape makes a record of each. */
-static int write_all(int fd, const char *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t done = write(fd, bytes, length);
-
-		if (done < 0 && errno != EINTR)
-			return -errno;
-		if (done > 0) {
-			bytes += done;
-			length -= (size_t)done;
-		}
-	}
-	return 0;
-}
-
+/* A tape makes a record of each write(). */
 static int flush_record(struct export *export)
 {
 	int r = write_all(export->job->fd, export->record, ARCHIVE_RECORD_BYTES);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 
@@ -50,6 +51,23 @@ int write_at(int fd, const void *buffer, size_t length, off_t offset)
 		if (n == 0)
 			return -EIO; /* no progress and no reason: never loop on it */
 		done += (size_t)n;
+	}
+	return 0;
+}
+
+int write_all(int fd, const void *bytes, size_t length)
+{
+	const char *at = bytes;
+
+	while (length > 0) {
+		ssize_t done = write(fd, at, length);
+
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			at += done;
+			length -= (size_t)done;
+		}
 	}
 	return 0;
 }

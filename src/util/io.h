@@ -10,6 +10,9 @@
 int read_at(int fd, void *buffer, size_t length, off_t offset);
 int write_at(int fd, const void *buffer, size_t length, off_t offset);
 
+/* All @length bytes to where @fd is (a pipe, a tape), in one write() where it takes them so. */
+int write_all(int fd, const void *bytes, size_t length);
+
 /* The whole file, NUL-terminated after @ret_length bytes; caller frees. -EFBIG above @max_bytes. */
 int read_file(int dir_fd, const char *name, size_t max_bytes, char **ret_bytes, size_t *ret_length);
 

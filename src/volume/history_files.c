@@ -102,7 +102,7 @@ static int make_folder(void *arg, const char *path)
 	return 0;
 }
 
-static int write_all(struct file *file, const char *bytes, size_t length)
+static int write_file_bytes(struct file *file, const char *bytes, size_t length)
 {
 	size_t at = 0;
 
@@ -129,7 +129,7 @@ static int make_file(const struct history_files *files, const struct inside *ins
 			  O_CREAT | O_EXCL | O_WRONLY, &entry, &file);
 	if (r < 0)
 		return r;
-	r = write_all(file, bytes, length);
+	r = write_file_bytes(file, bytes, length);
 	closed = volume_flush(file);
 	volume_release(file);
 	volume_forget(files->volume, entry.id, 1);
