@@ -213,10 +213,10 @@ def test_a_clock_that_is_set_stalls_nothing(failing, tier, seconds):
 
 def test_a_clock_that_was_set_back_leaves_nothing_unsealed(failing, tmp_path):
     """The files look as if they were made after the seal."""
-    failing.set("manifest.settle", "200ms")
     failing.fault("clock -86400 *")
     card, top = cards.make(tmp_path / "card", "sony-xavc"), failing.mnt / "B"
     shutil.copytree(card, top)
+    failing.set("manifest.settle", "200ms")  # now, or it could be sealed before all of it is there
     wait_for(lambda: os.getxattr(top, "user.mediafs.sealed") == b"1", "the seal")
     for path in card.rglob("*"):
         if path.is_file():

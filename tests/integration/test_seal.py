@@ -11,7 +11,7 @@ import pytest
 import cards
 from lib import fsck, mediafs, run, wait_for
 from mhl import manifest
-from test_histories import QUICK, generations, settled
+from test_histories import QUICK, copy_in, generations, settled
 
 CLIP = "XDROOT/Clip"
 
@@ -44,10 +44,10 @@ def copy_card(site, tmp_path, name="B", more=()):
     """A card, copied in; returned once it is sealed."""
     source = cards.make(tmp_path / f"card-{site.name}-{name}", "sony-xavc")
     cards.add(source, ["XDROOT/Clip/Sub/note.txt", *more])
-    shutil.copytree(source, site.mnt / name)
+    top = copy_in(site, source, name)
     settled(site)
-    assert sealed(site.mnt / name)
-    return site.mnt / name
+    assert sealed(top)
+    return top
 
 
 def picture(top):
