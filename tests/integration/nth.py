@@ -2,7 +2,7 @@
 
 MEDIAFS_TEST_ROUNDS (default 1) is how many N are taken, by chance, of each class of calls; 0 takes
 every one; "places" takes the first call of each place in the program, told apart by its stack: of
-thousands of allocations some hundred. MEDIAFS_TEST_SEED chooses by chance.
+thousands of allocations some hundred. Another MEDIAFS_TEST_SEED than 1 chooses others.
 """
 import errno
 import mmap
@@ -10,14 +10,13 @@ import os
 import random
 import struct
 import subprocess
-import time
 
 import pytest
 
 from lib import FSCK, run, tool
 
 ROUNDS = os.environ.get("MEDIAFS_TEST_ROUNDS", "1")
-SEED = int(os.environ.get("MEDIAFS_TEST_SEED", str(time.time_ns() % 1_000_000)))
+SEED = int(os.environ.get("MEDIAFS_TEST_SEED", "1"))
 CLASSES = {"alloc": (1, errno.ENOMEM), "write": (2, errno.ENOSPC), "sync": (4, errno.EIO),
            "read": (8, errno.EIO), "name": (16, errno.EIO), "open": (32, errno.EMFILE),
            "attr": (64, errno.ENOSPC), "net": (128, errno.ECONNRESET)}
@@ -92,6 +91,14 @@ def nth_library(tmp_path_factory):
 @pytest.fixture
 def nth(tmp_path, nth_library):
     return Nth(tmp_path / "control", nth_library)
+
+
+def is_of_a_library(code, said):
+    """A program that ended so crashed inside a library, and could do nothing about it."""
+    return code < 0 and (
+        "OPENSSL_init_crypto" in said  # its first use finds no memory
+        # glibc to 2.36 at least: of a pattern with | it frees a node twice when it has no memory.
+        or ("libc.so.6(regcomp+" in said and "double free" in said))
 
 
 def attempt(function, *args, **options):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lib import MEDIAFS, PATIENCE, fsck, is_mounted, pattern, url, wait_for
-from nth import CLASSES, ROUNDS, SEED, nth, nth_library  # pylint: disable=unused-import
+from nth import CLASSES, ROUNDS, SEED, is_of_a_library, nth, nth_library  # pylint: disable=unused-import
 from test_nth import CLIP_BYTES, SETTLED
 from test_sites import tree, wait_same
 
@@ -32,8 +32,8 @@ class Starts:
         code, self.site.daemon = self.site.daemon.returncode, None
         said = self.site.log.read_text(errors="replace")[before:]
         assert not is_mounted(self.site.mnt)
-        if code < 0 and "OPENSSL_init_crypto" in said:
-            return False  # libcrypto's own: it crashes when its first use finds no memory
+        if is_of_a_library(code, said):
+            return False
         # What the failing call's stack looks like is no message.
         words = [line for line in said.splitlines() if line and not line.rstrip().endswith("]")]
         assert code > 0 and words, f"exit {code}: {said}"
@@ -173,7 +173,8 @@ class Join:
     def work(self):
         done = self.init()
         if done.returncode:
-            assert done.stderr and (done.returncode > 0 or "OPENSSL_init_crypto" in done.stderr), (
+            assert done.stderr and (
+                done.returncode > 0 or is_of_a_library(done.returncode, done.stderr)), (
                 f"exit {done.returncode}: {done.stdout}{done.stderr}")
             if done.returncode < 0:
                 shutil.rmtree(self.site.store, ignore_errors=True)
