@@ -65,8 +65,8 @@ int catalog_refuses(struct catalog *catalog);
 /*
  * What the disk has done cannot be kept from the catalog: whoever is about to change names there,
  * or to cut a file, has the memory for it beforehand. This thread's next two of catalog_put_node(),
- * catalog_put_name(), catalog_remove_name(), catalog_move_name() and catalog_begin_generation() do
- * not fail for want of it. -ENOMEM.
+ * catalog_put_name(), catalog_remove_name(), catalog_drop_node(), catalog_move_name() and
+ * catalog_begin_generation() do not fail for want of it. -ENOMEM.
  */
 int catalog_reserve(void);
 void catalog_unreserve(void);

@@ -247,6 +247,21 @@ int catalog_remove_name(struct catalog *catalog, uint64_t parent, const char *na
 	return step_submit(catalog, &gone->step, 0);
 }
 
+static int apply_drop_node(struct db *db, struct step *step)
+{
+	return release(db, ((struct name_step *)step)->id);
+}
+
+int catalog_drop_node(struct catalog *catalog, uint64_t id)
+{
+	struct name_step *drop = step_new_reserved(sizeof(*drop), apply_drop_node);
+
+	if (!drop)
+		return -ENOMEM;
+	drop->id = id;
+	return step_submit(catalog, &drop->step, 0);
+}
+
 struct move_step {
 	struct step step;
 	struct name from, to;

@@ -53,6 +53,9 @@ int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name,
  * below it. */
 int catalog_remove_name(struct catalog *catalog, uint64_t parent, const char *name);
 
+/* catalog_put_node() was for nothing: @id is deleted, if it has no name. */
+int catalog_drop_node(struct catalog *catalog, uint64_t id);
+
 enum move_flags { MOVE_EXCHANGE = 1 << 0 };
 
 /* One row changes, however large the folder; what was at the target is removed. */

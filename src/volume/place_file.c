@@ -113,6 +113,17 @@ static int move_in(struct placing *placing, int old_fd)
 								: 0;
 }
 
+/* It got no name. Its row goes first: afterwards the number may be another file's. */
+static void undo(const struct placing *placing)
+{
+	struct volume *volume = placing->spot->change.volume;
+
+	if (placing->id)
+		(void)catalog_drop_node(volume->catalog, placing->id);
+	(void)unlinkat(volume->store->tree_fd, placing->temporary,
+		       0); /* else place_clean() finds it */
+}
+
 static int place_at(struct placing *placing)
 {
 	cleanup_close int old_fd = -1;
@@ -128,8 +139,7 @@ static int place_at(struct placing *placing)
 	if (r == 0)
 		r = move_in(placing, old_fd);
 	if (r < 0 && placing->temporary[0])
-		(void)unlinkat(placing->spot->change.volume->store->tree_fd, placing->temporary,
-			       0); /* else place_clean() finds it */
+		undo(placing);
 	return r;
 }
 

@@ -2,6 +2,7 @@
 
 /* Files with blocks that are not here: a hole is never read as zeros. */
 #include "cart.h"
+#include "volume/place.h"
 
 #define CLIP_BYTES (13u << 20)
 
@@ -134,4 +135,29 @@ TEST(file_whose_size_is_not_that_of_its_xattr_cannot_be_opened)
 
 	check_int(truncate(scratch_file(cart->scratch, "tree/clip"), CLIP_BYTES + 1), 0);
 	check_int(volume_open_file(cart->volume, &caller, id, O_RDONLY, &file), -EUCLEAN);
+}
+
+static int count_row(void *arg, const char *name, const struct node_row *row)
+{
+	(void)name;
+	(void)row;
+	(*(unsigned *)arg)++;
+	return 0;
+}
+
+/* A person was there first. */
+TEST(what_could_not_be_placed_leaves_no_row)
+{
+	cleanup_cart struct cart *cart = cart_new(NULL);
+	const struct version_body body = { .kind = VERSION_FILE, .mode = 0644, .size = CLIP_BYTES };
+	const struct place_file file = { .body = &body, .state = FILE_EVICTED };
+	struct catalog *catalog = cart->volume->catalog;
+	unsigned rows = 0;
+
+	(void)received(cart, "clip", "here", 4);
+	check_int(place_file(cart->volume, "other", &file, 0), 0);
+	check_int(place_file(cart->volume, "clip", &file, 0), -EEXIST);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_each_file(catalog, 1u << FILE_EVICTED, 0, count_row, &rows), 0);
+	check_int(rows, 1);
 }
