@@ -24,7 +24,7 @@
 
 #include "hash/digest.h"
 
-#define CATALOG_SCHEMA_VERSION 6
+#define CATALOG_SCHEMA_VERSION 7
 
 struct catalog;
 

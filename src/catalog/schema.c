@@ -182,24 +182,33 @@ static int use_wal(struct db *db)
 	"TABLE other_keys(tier INTEGER NOT NULL, key BLOB NOT NULL,"                               \
 	" PRIMARY KEY(tier, key)) WITHOUT ROWID;"
 
+/* Since version 7: by contents.id; see said.h. */
+#define SAID                                                                                       \
+	"TABLE said(content INTEGER PRIMARY KEY, version INTEGER NOT NULL,"                        \
+	" text TEXT NOT NULL);"
+
+#define LEND(table) "PRAGMA query_only = OFF; CREATE TEMP " table "PRAGMA query_only = ON;"
+
 int schema_lend(struct db *db)
 {
-	int64_t found = 0;
-	int r = pragma_int(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'archived'",
-			   &found);
+	int64_t version = 0;
+	int r = pragma_int(db, "PRAGMA user_version", &version);
 
-	if (r < 0 || found)
-		return r;
-	return db_exec(db,
-		       "PRAGMA query_only = OFF; CREATE TEMP " ARCHIVED "PRAGMA query_only = ON;");
+	if (r == 0 && version < 3)
+		r = db_exec(db, LEND(ARCHIVED));
+	if (r == 0 && version < 7)
+		r = db_exec(db, LEND(SAID));
+	return r;
 }
 
 static int create(struct db *db)
 {
 	static const char *const texts[] = {
-		"BEGIN IMMEDIATE",    schema_nodes,    schema_contents,    schema_events,
-		schema_sync,          schema_offloads, "CREATE " ARCHIVED, schema_seals,
-		"CREATE " OTHER_KEYS, schema_doubts,   schema_first,       "COMMIT",
+		"BEGIN IMMEDIATE",  schema_nodes,   schema_contents,
+		schema_events,      schema_sync,    schema_offloads,
+		"CREATE " ARCHIVED, schema_seals,   "CREATE " OTHER_KEYS,
+		schema_doubts,      "CREATE " SAID, schema_first,
+		"COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -230,6 +239,8 @@ static int migrate(struct db *db, int64_t version)
 		r = db_exec(db, "CREATE " OTHER_KEYS);
 	if (r == 0 && version < 6)
 		r = db_exec(db, schema_doubts);
+	if (r == 0 && version < 7)
+		r = db_exec(db, "CREATE " SAID);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)

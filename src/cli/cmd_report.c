@@ -13,12 +13,24 @@
 #include "util/clock.h"
 #include "util/io.h"
 
+struct taking {
+	struct cli *cli;
+	struct report *report;
+};
+
 static int take_line(void *arg, const json_t *line)
 {
-	struct report *report = arg;
+	struct report *report = ((struct taking *)arg)->report;
+	const json_t *progress = json_object_get(line, "progress");
 	json_t *card = json_object_get(line, "card"), *clip = json_object_get(line, "clip");
 	json_t *last = json_array_get(report->cards, json_array_size(report->cards) - 1);
 
+	if (progress) {
+		cli_progress(((struct taking *)arg)->cli,
+			     "looked at %" PRId64 " of %" PRId64 " files",
+			     json_int_or(progress, "done", 0), json_int_or(progress, "files", 0));
+		return 0;
+	}
 	if (card)
 		return json_object_set_new(card, "clips", json_array()) < 0 ||
 				       json_array_append(report->cards, card) < 0
@@ -34,13 +46,15 @@ static int ask(struct cli *cli, const struct target *target, struct report *repo
 {
 	cleanup_with(client_close_slot) struct client *client = NULL;
 	cleanup_json json_t *final = NULL;
+	struct taking taking = { cli, report };
 	const json_t *error;
 	size_t i;
 	int code = target_open(cli, target, &client);
 
 	if (code == 0)
 		code = target_call(cli, client, target_request("report", target->path), 0,
-				   take_line, report, &final);
+				   take_line, &taking, &final);
+	cli_progress_end(cli);
 	if (code)
 		return code;
 	json_array_foreach(json_object_get(final, "rule_errors"), i, error)
@@ -52,8 +66,11 @@ static int ask(struct cli *cli, const struct target *target, struct report *repo
 	report->site = report_text(json_object_get(final, "site"));
 	report->path = strdup(target->path);
 	report->tiers = json_int_or(final, "tiers", 0);
+	report->no_meta = report_text(json_object_get(final, "no_metadata"));
 	report->policy = json_incref(json_object_get(final, "policy"));
-	return report->site && report->path ? 0 : cli_fail_errno(cli, -ENOMEM, "cannot report");
+	return report->site && report->path && report->no_meta
+		       ? 0
+		       : cli_fail_errno(cli, -ENOMEM, "cannot report");
 }
 
 /* Files --------------------------------------------------------------------------------------- */
@@ -199,7 +216,6 @@ static int run(struct cli *cli)
 	cleanup_with(target_fini) struct target target = { 0 };
 	int code = report.cards ? target_find(cli, cli->options.args[0], &target)
 				: cli_fail_errno(cli, -ENOMEM, "cannot report");
-	int r;
 
 	if (code == 0)
 		code = ask(cli, &target, &report);
@@ -207,12 +223,9 @@ static int run(struct cli *cli)
 		code = cli_fail(cli, MEDIAFS_EXIT_NO_ENTRY,
 				"%s: no folder there looks like a card (mediafs offloads)",
 				cli->options.args[0]);
-	if (code == 0) {
-		r = report_probe(cli, &report, target.store);
-		if (r < 0)
-			code = cli_fail_errno(cli, r, "cannot report");
-	}
-	if (code == 0 && report.no_meta)
+	if (code == 0 && report_conclude(&report) < 0)
+		code = cli_fail_errno(cli, -ENOMEM, "cannot report");
+	if (code == 0 && *report.no_meta)
 		cli_note(cli, "mediafs report: without timecode, size and codec: %s",
 			 report.no_meta);
 	if (code == 0)
@@ -223,6 +236,7 @@ static int run(struct cli *cli)
 	json_decref(report.policy);
 	free(report.site);
 	free(report.path);
+	free(report.no_meta);
 	return code;
 }
 
@@ -237,8 +251,9 @@ const struct command cmd_report = {
 	.name = "report",
 	.args = "PATH",
 	.help = "cards and clips with copies, hashes, timecode: HTML, CSV, ALE",
-	.text = "What clips say of themselves is read by mediafs-probe from what is here; what is\n"
-		"evicted is not fetched for it. Existing files are replaced.\n",
+	.text = "What clips say of themselves is read by mediafs-probe while they are here, and "
+		"kept;\n"
+		"nothing is fetched for it. Existing files are replaced.\n",
 	.min_args = 1,
 	.max_args = 1,
 	.options = options,

@@ -3,8 +3,8 @@
 
 /*
  * Report: cards and clips as pages and lists. The data are JSON, as the request "report" gives
- * them: an array of cards, each with "clips"; report_probe() adds to each clip "meta", what
- * mediafs-probe(1) found and what follows from it:
+ * them: an array of cards, each with "clips"; report_conclude() adds to each clip "meta",
+ * what mediafs-probe(1) found in its files and what follows from it:
  *
  *   end, duration  timecode behind the last frame; of so many frames
  *   rate           "23.976"
@@ -26,12 +26,12 @@ struct report {
 	char *path;    /* owned; "" the whole volume */
 	int64_t now_ns;
 	int64_t tiers;
-	json_t *policy;      /* owned; {copies, offsite, distinct_devices} */
-	const char *no_meta; /* why nothing was probed; NULL: it was */
+	json_t *policy; /* owned; {copies, offsite, distinct_devices} */
+	char *no_meta;  /* owned; why nobody could look into files; "": somebody did */
 };
 
-/* Look into the clips of @report, whose bytes lie in @store's tree. */
-int report_probe(struct cli *cli, struct report *report, const char *store);
+/* What the files of each clip say, as one "meta". -ENOMEM. */
+int report_conclude(struct report *report);
 
 /* The local day of a card, "2026-11-28"; "" when no file says one. Into @buffer. */
 const char *report_day(const json_t *card, char buffer[32]);

@@ -456,7 +456,7 @@ void report_write_html(const struct report *report, FILE *out)
 	(void)fprintf(out, ", %s %s, mediafs " MEDIAFS_VERSION ".</p>\n",
 		      format_time(report->now_ns, when, sizeof(when)),
 		      localtime_r(&now, &local) ? local.tm_zone : "");
-	if (report->no_meta) {
+	if (*report->no_meta) {
 		(void)fputs("<p class=\"busy\">What the clips say of themselves is missing: ", out);
 		report_put_html(out, report->no_meta);
 		(void)fputs(".</p>\n", out);

@@ -11,6 +11,7 @@
 #include "control/report.h"
 #include "control/report_policy.h"
 #include "util/error.h"
+#include "volume/media.h"
 #include "volume/offloads.h"
 
 /*
@@ -23,15 +24,16 @@
  * errors [{path, error}] of damaged files; few_files (that have fewer copies than the policy
  * wants), least_copies, least_offsite (of any of them)
  *   clip   what card_clip_json() tells; verified, stored, damaged (of files); copies (tiers that
- * have all its files); mtime_ns; digest of the media file, null when there are several; media and
- * xml, the first paths of either, for who wants to look into them
+ * have all its files); mtime_ns; digest of the media file, null when there are several; media, its
+ * first paths; said and sidecars, what mediafs-probe says of media files that tell of the clip, and
+ * of XML beside them (volume/media.h)
  *
- * The last line: store, site, tiers (their number), policy {copies, offsite, distinct_devices},
- * rule_errors.
+ * While files are looked at: lines "progress" {done, files}. The last line: store, site, tiers
+ * (their number), policy {copies, offsite, distinct_devices}, no_metadata (why nobody could look
+ * into files, or null), rule_errors.
  */
 #define TIERS_MAX POLICY_TIERS_MAX
 #define MEDIA_MAX 16
-#define XML_MAX 2
 #define LIST_MAX 200
 
 struct report_tier {
@@ -53,8 +55,8 @@ struct tally {
 
 struct clip_report {
 	struct tally tally;
-	json_t *media, *xml; /* owned */
-	uint64_t content;    /* of the one media file */
+	json_t *media, *said, *sidecars; /* owned */
+	uint64_t content;                /* of the one media file */
 };
 
 struct report {
@@ -65,6 +67,7 @@ struct report {
 	bool is_distinct; /* the policy: the copies count once a disk */
 
 	const struct card_rules *rules; /* borrowed */
+	const char *no_meta;            /* static: why nothing was looked into, of some card */
 
 	/* Of the card that is looked at. */
 	const struct offload *offload;
@@ -221,14 +224,10 @@ static int append(json_t *list, size_t most, json_t *item)
 	return json_array_append_new(list, item) < 0 ? -ENOMEM : 0;
 }
 
-static int add_to_clip(struct clip_report *clip, const struct offload_name *name, bool media)
+static int add_media(struct clip_report *clip, const struct offload_name *name)
 {
-	if (media) {
-		clip->content = json_array_size(clip->media) ? 0 : name->row.content;
-		return append(clip->media, MEDIA_MAX, json_path(name->path));
-	}
-	return ends_with(name->path, ".xml") ? append(clip->xml, XML_MAX, json_path(name->path))
-					     : 0;
+	clip->content = json_array_size(clip->media) ? 0 : name->row.content;
+	return append(clip->media, MEDIA_MAX, json_path(name->path));
 }
 
 static int add_name(struct report *report, const struct offload_name *name,
@@ -240,8 +239,8 @@ static int add_name(struct report *report, const struct offload_name *name,
 	if (!S_ISREG(name->row.mode))
 		return 0;
 	r = count_name(report, name, clip ? &clip->tally : NULL, place->media);
-	if (r == 0 && clip)
-		r = add_to_clip(clip, name, place->media);
+	if (r == 0 && clip && place->media)
+		r = add_media(clip, name);
 	if (r == 0 && name->row.state == FILE_DAMAGED)
 		r = append(report->errors, LIST_MAX,
 			   json_pack("{s:o,s:s}", "path", json_path(name->path), "error",
@@ -300,17 +299,61 @@ static int emit_clip(const struct report *report, size_t i)
 
 	for (size_t j = 0; j < report->tier_count; j++)
 		copies += clip->tally.tiers[j].files == clip->tally.files;
-	more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:O,s:O}", "verified",
+	more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:O,s:O,s:O}", "verified",
 			 (json_int_t)clip->tally.verified, "stored", (json_int_t)clip->tally.stored,
 			 "damaged", (json_int_t)clip->tally.damaged, "copies", copies, "mtime_ns",
 			 (json_int_t)clip->tally.mtime_ns, "digest",
-			 digest_json(report, clip->content), "media", clip->media, "xml",
-			 clip->xml);
+			 digest_json(report, clip->content), "media", clip->media, "said",
+			 clip->said, "sidecars", clip->sidecars);
 	if (!object || !more || json_object_update_new(object, more) < 0) {
 		json_decref(object);
 		return -ENOMEM;
 	}
 	return request_emit(report->request, "clip", object);
+}
+
+static int tell_progress(void *arg, size_t done, size_t files)
+{
+	const struct report *report = arg;
+
+	return request_emit(
+		report->request, "progress",
+		json_pack("{s:I,s:I}", "done", (json_int_t)done, "files", (json_int_t)files));
+}
+
+/* What the card's clips say of themselves. */
+static int add_said(struct report *report)
+{
+	const struct request_source *source = report->request->source;
+	cleanup_with(media_fini) struct media media = { 0 };
+	const struct media_look look = {
+		.catalog = source->catalog,
+		.store = source->store,
+		.tick = tell_progress,
+		.arg = report,
+	};
+	int r = media_of(report->offload, &media);
+
+	if (r == 0)
+		r = media_look(&look, &media);
+	for (size_t i = 0; r == 0 && i < media.count; i++) {
+		const struct media_file *file = &media.files[i];
+		struct clip_report *clip = &report->clips[file->clip];
+
+		if (file->said)
+			r = append(file->kind == MEDIA_SIDECAR ? clip->sidecars : clip->said,
+				   SIZE_MAX, json_incref(file->said));
+	}
+	if (media.error)
+		report->no_meta = media.error;
+	return r;
+}
+
+static void clip_report_fini(struct clip_report *clip)
+{
+	json_decref(clip->media);
+	json_decref(clip->said);
+	json_decref(clip->sidecars);
 }
 
 static int report_card(struct report *report, const struct offload *offload)
@@ -327,19 +370,20 @@ static int report_card(struct report *report, const struct offload *offload)
 	report->errors = errors;
 	for (size_t i = 0; r == 0 && i < card->clip_count; i++) {
 		clips[i].media = json_array();
-		clips[i].xml = json_array();
-		r = clips[i].media && clips[i].xml ? 0 : -ENOMEM;
+		clips[i].said = json_array();
+		clips[i].sidecars = json_array();
+		r = clips[i].media && clips[i].said && clips[i].sidecars ? 0 : -ENOMEM;
 	}
 	for (size_t i = 0; r == 0 && i < offload->name_count; i++)
 		r = add_name(report, &offload->names[i], &card->places[i]);
 	if (r == 0)
+		r = add_said(report);
+	if (r == 0)
 		r = emit_card(report);
 	for (size_t i = 0; r == 0 && i < card->clip_count; i++)
 		r = emit_clip(report, i);
-	for (size_t i = 0; clips && i < card->clip_count; i++) {
-		json_decref(clips[i].media);
-		json_decref(clips[i].xml);
-	}
+	for (size_t i = 0; clips && i < card->clip_count; i++)
+		clip_report_fini(&clips[i]);
 	return r;
 }
 
@@ -366,6 +410,9 @@ int request_report(struct request *request)
 		r = request_add(request, "site", json_path(store->site_name));
 	if (r == 0)
 		r = request_add(request, "tiers", json_integer((json_int_t)report.tier_count));
+	if (r == 0)
+		r = request_add(request, "no_metadata",
+				report.no_meta ? json_string(report.no_meta) : json_null());
 	if (r == 0)
 		r = request_add(request, "policy",
 				json_pack("{s:I,s:I,s:b}", "copies",

@@ -15,6 +15,7 @@
  *   reel, scene, take, circled (true), note, project, camera, date, gamma
  *   audio_channels, audio_rate (samples a second), audio_bits, samples
  *   tracks             names of the channels
+ *   again              true: another look may say more (run.c)
  */
 #include <stdint.h>
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,13 @@ static const char *error_of_look(int error)
 	}
 }
 
+/* Would another look at the same bytes say the same? */
+static bool lasts(int error)
+{
+	return error == 0 || error == -ENOENT || error == -EPROTO || error == -EOPNOTSUPP ||
+	       error == -EFBIG;
+}
+
 /* In the new process. */
 static _Noreturn void answer(struct source *source, run_look_fn look, int fd)
 {
@@ -46,11 +54,14 @@ static _Noreturn void answer(struct source *source, run_look_fn look, int fd)
 	int r;
 
 	/* Before a byte of the file is looked at. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else would end it */
 	if (sandbox_enter(source->fd, fd, CPU_SECONDS, MEMORY_BYTES) < 0)
 		_exit(EXIT_NO_SANDBOX);
 	r = fields ? look(source, fields) : -ENOMEM;
 	if (r < 0)
 		(void)json_object_set_new(fields, "error", json_string(error_of_look(r)));
+	if (!lasts(r) || !source_was_whole(source))
+		(void)json_object_set_new(fields, "again", json_true());
 	text = json_dumps(fields, JSON_COMPACT);
 	length = text ? strlen(text) : 0;
 	while (done < length) {
@@ -92,7 +103,7 @@ static int read_answer(int fd, char *text, size_t *ret_length, int64_t deadline_
 
 static json_t *error_json(const char *text)
 {
-	return json_pack("{s:s}", "error", text);
+	return json_pack("{s:s,s:b}", "error", text, "again", 1);
 }
 
 /* What came of a process that ended with @status after giving @text. NULL without memory. */

@@ -41,6 +41,7 @@ int source_open(int root, const char *path, struct source *ret_source)
 	if (r >= 0) {
 		source.partial = r > 0;
 		source.size = (uint64_t)st.st_size;
+		source.ctime = st.st_ctim;
 		if (source.partial && source.residency.size != source.size)
 			r = -EUCLEAN;
 	}
@@ -97,11 +98,22 @@ ssize_t source_read(struct source *source, void *buffer, size_t length)
 		return -ENODATA;
 	}
 	n = pread(source->fd, buffer, length, (off_t)source->position);
-	if (n < 0)
+	if (n < 0) {
+		source->failed = true;
 		return -errno;
+	}
 	source->position += (uint64_t)n;
 	source->left -= (uint64_t)n;
 	return n;
+}
+
+bool source_was_whole(const struct source *source)
+{
+	struct stat st;
+
+	return !source->absent && !source->failed && fstat(source->fd, &st) == 0 &&
+	       st.st_ctim.tv_sec == source->ctime.tv_sec &&
+	       st.st_ctim.tv_nsec == source->ctime.tv_nsec;
 }
 
 int64_t source_seek(struct source *source, int64_t offset, int whence)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "store/residency.h"
 
@@ -22,6 +23,8 @@ struct source {
 	uint64_t left; /* bytes that may still be read */
 	bool partial;  /* residency says what is here; else all is */
 	bool absent;   /* something was asked for that is not here */
+	bool failed;   /* something could not be read */
+	struct timespec ctime;
 	struct residency residency;
 };
 
@@ -38,6 +41,12 @@ void source_close(struct source *source);
  * here; -EFBIG: too much was read.
  */
 ssize_t source_read(struct source *source, void *buffer, size_t length);
+
+/*
+ * True when all that was asked for was here and could be read, and nobody has changed the file
+ * since it was opened (evicting counts).
+ */
+bool source_was_whole(const struct source *source);
 
 /* @whence: SEEK_SET, SEEK_CUR, SEEK_END. The new position or -EINVAL. */
 int64_t source_seek(struct source *source, int64_t offset, int whence);

@@ -20,6 +20,7 @@
 #include "util/table.h"
 #include "volume/history.h"
 #include "volume/incomplete.h"
+#include "volume/media.h"
 #include "volume/offloads.h"
 #include "volume/seals.h"
 
@@ -284,6 +285,32 @@ static int64_t newest_in(const struct notes *notes, const char *path)
 	return newest_ns;
 }
 
+static int tick_media(void *arg, size_t done, size_t count)
+{
+	(void)done, (void)count;
+	return is_stopping(arg) ? -ECANCELED : 0;
+}
+
+/* While its bytes are here: who asks later may find them evicted. */
+static int hear_clips(struct look *look, const struct offload *offload)
+{
+	struct volume *volume = look->historian->volume;
+	cleanup_with(media_fini) struct media media = { 0 };
+	const struct media_look how = {
+		.catalog = volume->catalog,
+		.store = volume->store,
+		.tick = tick_media,
+		.arg = look->historian,
+	};
+	int r = media_of(offload, &media);
+
+	if (r == 0)
+		r = media_look(&how, &media);
+	if (media.error)
+		log_debug("%s: nobody looks into its clips: %s", offload->path, media.error);
+	return r;
+}
+
 /* True: told, and what it lacks is waited for. */
 static bool lacks_something(struct look *look, const struct offload *offload)
 {
@@ -320,6 +347,11 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 			done_in(&look->notes, offload->path, false);
 		return 0;
 	}
+	r = offload->unfinished ? 0 : hear_clips(look, offload);
+	if (r < 0)
+		return r;
+	if (look->kind == MANIFEST_NONE)
+		return 0;
 	/* What `mediafs offload` has not brought yet, or a person, belongs to it. */
 	if (offload->unfinished || lacks_something(look, offload)) {
 		done_in(&look->notes, offload->path, false);
@@ -442,7 +474,7 @@ static int forget_done(const struct look *look)
 	for (size_t i = 0; r == 0 && i < look->notes.count; i++) {
 		const struct note *note = &look->notes.list[i];
 
-		if (note->done || look->kind == MANIFEST_NONE)
+		if (note->done)
 			r = catalog_clear_unsettled(catalog, &note->row);
 	}
 	return r;
@@ -458,7 +490,7 @@ static int run_look(struct look *look)
 	look->formats = (unsigned)volume_setting(volume, SETTING_MANIFEST_HASH);
 	if (r == 0)
 		r = load_notes(look->historian, &look->notes);
-	if (r == 0 && look->notes.count && look->kind != MANIFEST_NONE) {
+	if (r == 0 && look->notes.count) {
 		r = folder ? card_rules_load(folder, &look->rules) : -ENOMEM;
 		if (r == 0)
 			r = look_at_notes(look);

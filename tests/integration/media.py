@@ -49,8 +49,8 @@ SOUND = {"format": "wav", "audio_channels": 2, "audio_rate": 48000, "audio_bits"
          "timecode": "14:22:10:05"}
 
 
-def wav(ixml=IXML, samples=4800):
-    """A poly file of two channels with bext and, behind the sound, iXML."""
+def wav(ixml=IXML, samples=4800, more=0):
+    """A poly file of two channels with bext and, behind the sound, iXML; then @more bytes of junk."""
     def chunk(name, data):
         return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
@@ -58,7 +58,8 @@ def wav(ixml=IXML, samples=4800):
                        SAMPLES_SINCE_MIDNIGHT, 1, b"", b"")
     body = (b"WAVE" + chunk(b"bext", bext)
             + chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, 48000, 288000, 6, 24))
-            + chunk(b"data", bytes(range(48)) * (samples // 8)) + chunk(b"iXML", ixml.encode()))
+            + chunk(b"data", bytes(range(48)) * (samples // 8)) + chunk(b"iXML", ixml.encode())
+            + (chunk(b"junk", bytes(more)) if more else b""))
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 import cards
+import media
 from lib import flip, fsck, mediafs, tool, wait_for
 from mhl import ASC, check_generation, check_schemas, digest, manifest, newest
 
@@ -52,6 +53,27 @@ def copy_in(site, source, name):
 def copy(site, tmp_path, kind, name):
     """A sample card in the volume."""
     return copy_in(site, cards.make(tmp_path / "cards" / name, kind), name)
+
+
+def test_what_clips_say_is_kept_when_a_card_settles(carts):
+    """Before anybody asked for it, and its bytes were evicted."""
+    folder = carts.mnt / "26Y11M28"
+    folder.mkdir()
+    (folder / "12A-T003.WAV").write_bytes(media.wav(samples=4 << 20, more=12 << 20))
+    settled(carts)
+    carts.wait()
+    carts.cmd("evict", folder)
+    carts.wait_state("26Y11M28/12A-T003.WAV", "evicted")
+    said = json.loads(carts.cmd("report", folder, "--json").stdout)
+    (clip,) = said["cards"][0]["clips"]
+    assert (clip["meta"]["scene"], clip["meta"]["tracks"]) == ("12A", ["Boom", "Lav Ann"])
+    # Where no histories are written, too.
+    carts.set("manifest.kind", "none")
+    (carts.mnt / "26Y11M29").mkdir()
+    (carts.mnt / "26Y11M29/7-T001.WAV").write_bytes(media.wav())
+    settled(carts)
+    assert len(rows(carts, "SELECT content FROM said")) == 2
+    assert not (carts.mnt / "26Y11M29/ascmhl").exists()
 
 
 def test_a_card_gets_its_history_and_tiers_get_it(carts, tier, tmp_path):

@@ -54,6 +54,8 @@ def test_what_is_no_media_has_an_error_and_hostile_names_a_line(masters, tmp_pat
     answers = probe("--in", tmp_path, paths=names)
     assert [answer["path"] for answer in answers] == names
     assert answers[0]["timecode"] == "14:22:10:05" and "error" not in answers[0]
+    # Only what cannot be looked at is worth another look.
+    assert [answer.pop("again", False) for answer in answers] == [False] * 5 + [True] * 4
     for answer in answers[1:]:
         assert answer["error"] and set(answer) == {"error", "path"}, answer
     assert run(PROBE, "--no-such", check=False).returncode == 2

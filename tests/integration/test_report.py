@@ -14,7 +14,7 @@ import zlib
 import pytest
 
 import media
-from lib import BUILD, PATIENCE, Site, mediafs, run
+from lib import BUILD, PATIENCE, Site, fsck, mediafs, run
 
 # Clips on the large card; 1 000 by hand.
 CLIPS = int(os.environ.get("MEDIAFS_TEST_CLIPS", "25"))
@@ -272,6 +272,40 @@ def test_what_is_evicted_is_not_fetched(day):
     assert site.state("day3/26Y11M27/12A-T009.WAV") == "evicted"
 
 
+def test_what_clips_said_is_known_without_their_bytes(day):
+    """All the lines of before, and nothing of it is here or comes for it."""
+    site, out = day
+    # What tells lies in its middle, and only its ends are kept here.
+    put(site.mnt / "day4/26Y11M26/12A-T003.WAV", media.wav(samples=4 << 20, more=12 << 20))
+    put(site.mnt / "day4/26Y11M26/12A-T004.WAV", b"RIFF\0\0")
+    site.wait("day4", "stored")
+
+    def report(name):
+        site.cmd("report", site.mnt / "day4", "--csv", out / f"{name}.csv", "--ale",
+                 out / f"{name}.ale")
+        return (out / f"{name}.csv").read_bytes(), (out / f"{name}.ale").read_bytes()
+
+    before = report("before")
+    assert b"12A" in before[0] and b"Lav Ann" in before[0] and b"14:22:10:05" in before[1]
+    site.cmd("evict", site.mnt / "day4")
+    site.wait_state("day4/26Y11M26/12A-T003.WAV", "evicted")
+    here = site.status()["resident_bytes"]
+    assert report("after") == before
+    assert site.status()["resident_bytes"] == here
+    assert site.state("day4/26Y11M26/12A-T003.WAV") == "evicted"
+    # Without the daemon as well.
+    site.umount()
+    site.cmd("report", "day4", "--csv", out / "offline.csv")
+    assert (out / "offline.csv").read_bytes() == before[0]
+    site.mount()
+    # Other bytes under the name say something else.
+    data = media.wav(media.IXML.replace("12A", "99Z"), samples=4 << 20, more=12 << 20)
+    put(site.mnt / "day4/26Y11M26/12A-T003.WAV", data)
+    site.wait("day4", "verified")
+    report("other")
+    assert {row["Scene"] for row in read_csv(out / "other.csv")} == {"99Z", ""}
+
+
 def test_wrong_use_and_places_that_are_no_file(day, tmp_path):
     site, _ = day
     assert site.cmd("report", check=False).returncode == 2
@@ -288,13 +322,15 @@ def test_wrong_use_and_places_that_are_no_file(day, tmp_path):
 
 
 def test_without_the_probe_there_is_a_report(day, tmp_path):
-    site, _ = day
     alone = tmp_path / "mediafs"
     shutil.copy(BUILD / "src/cli/mediafs", alone)
-    done = run(alone, "report", site.mnt / "day1/A001R2EC", "--csv", tmp_path / "x.csv", "--html",
+    site = Site(tmp_path)
+    put(site.store / "tree/26Y11M28/12A-T003.WAV", media.wav())
+    fsck("-y", site.store)
+    done = run(alone, "report", "26Y11M28", "--csv", tmp_path / "x.csv", "--html",
                tmp_path / "x.html", "--store", site.store)
     assert "mediafs-probe is not installed" in done.stderr
-    assert [row["Start TC"] for row in read_csv(tmp_path / "x.csv")] == ["", ""]
+    assert [row["Start TC"] for row in read_csv(tmp_path / "x.csv")] == [""]
     assert "mediafs-probe is not installed" in (tmp_path / "x.html").read_text()
 
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "catalog/known.h"
+#include "catalog/said.h"
 #include "catalog_help.h"
 
 #define MIB (1ull << 20)
@@ -515,4 +516,22 @@ TEST(every_object_of_the_volume_is_known_by_its_key)
 	check_int(catalog_find_key(catalog, tier, "third", &content), 1);
 	check_int(catalog_find_key(catalog, tier, "fourth", &content), 0);
 	check_int(catalog_find_key(catalog, tier + 1, "third", &content), 0);
+}
+
+TEST(what_media_say_is_kept_by_content_and_replaced)
+{
+	cleanup_scratch struct scratch *dir = scratch_new();
+	cleanup_catalog struct catalog *catalog = open_catalog(dir);
+	int64_t version = 0;
+	char *text = NULL;
+
+	check_int(catalog_get_said(catalog, 3, &version, &text), 0);
+	check_int(catalog_put_said(catalog, 3, 1, "{\"reel\":\"old\"}"), 0);
+	check_int(catalog_put_said(catalog, 4, 1, "{}"), 0);
+	check_int(catalog_put_said(catalog, 3, 2, "{\"reel\":\"A\u00e4\"}"), 0);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_get_said(catalog, 3, &version, &text), 1);
+	check_int(version, 2);
+	check_str(text, "{\"reel\":\"A\u00e4\"}");
+	free(text);
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "catalog/check.h"
+#include "catalog/said.h"
 #include "catalog/sync.h"
 #include "catalog_help.h"
 #include "util/clock.h"
@@ -71,7 +72,7 @@ TEST(a_newer_catalog_is_refused)
 	cleanup_scratch struct scratch *dir = scratch_new();
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
-	run_sql(dir, "PRAGMA user_version = 7");
+	run_sql(dir, "PRAGMA user_version = 8");
 	check_int(try_open(dir, CATALOG_CREATE), -EPROTONOSUPPORT);
 	check_int(try_open(dir, CATALOG_READ_ONLY), -EPROTONOSUPPORT);
 }
@@ -83,13 +84,14 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
 		     "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
-		     "DROP TABLE doubts; PRAGMA user_version = 1");
+		     "DROP TABLE doubts; DROP TABLE said; PRAGMA user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,
 		"INSERT INTO unsettled VALUES(7, 1); INSERT INTO hashes VALUES(1, 'md5', x'00')");
 	check_int(try_open(dir, 0), 0); /* once only */
 	run_sql(dir, "SELECT count(*) FROM unsettled");
+	run_sql(dir, "SELECT version FROM said WHERE content = 1");
 	run_sql(dir, "SELECT noted FROM doubts INDEXED BY doubts_open WHERE proven = 0");
 }
 
@@ -99,14 +101,17 @@ TEST(an_older_catalog_knows_of_no_archived_copies)
 	cleanup_scratch struct scratch *dir = scratch_new();
 	struct catalog *catalog = NULL;
 	uint64_t files, bytes;
+	int64_t version;
+	char *text;
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
-		     "DROP TABLE doubts; PRAGMA user_version = 2");
+		     "DROP TABLE doubts; DROP TABLE said; PRAGMA user_version = 2");
 	check_int(catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_READ_ONLY, &catalog),
 		  0);
 	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);
 	check(files == 0 && bytes == 0);
+	check_int(catalog_get_said(catalog, 1, &version, &text), 0);
 	catalog_close(catalog);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir, "SELECT * FROM archived");
