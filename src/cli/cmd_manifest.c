@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 #include "cli/findings.h"
 #include "manifest/verdict.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"

@@ -11,7 +11,7 @@
 
 #include "cli/cli.h"
 #include "cli/findings.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"

@@ -4,7 +4,7 @@
 #include "cli/offload.h"
 #include "manifest/history.h"
 #include "manifest/list.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 

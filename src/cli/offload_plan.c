@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "cli/offload.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "transfer/rules.h"
 #include "util/cleanup.h"
 #include "util/clock.h"

@@ -17,7 +17,7 @@
 #include "manifest/generation.h"
 #include "manifest/news.h"
 #include "manifest/rename.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/error.h"

@@ -12,7 +12,7 @@
 #include "manifest/history.h"
 #include "manifest/sums.h"
 #include "manifest/verdict.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/error.h"
 #include "util/io.h"
 

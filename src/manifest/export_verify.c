@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 
 /*

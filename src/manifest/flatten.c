@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "manifest/generation.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/error.h"

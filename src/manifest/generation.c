@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "manifest/ignore.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/folder.h"
 #include "util/io.h"

@@ -10,7 +10,7 @@
 
 #include "hash/digest.h"
 #include "manifest/ignore.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "util/io.h"

@@ -12,7 +12,7 @@
 
 #include "manifest/export.h"
 #include "manifest/history.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/units.h"

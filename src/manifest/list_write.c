@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/error.h"

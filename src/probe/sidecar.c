@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "probe/fields.h"
 #include "util/timecode.h"
 

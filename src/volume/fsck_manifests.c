@@ -10,7 +10,7 @@
 
 #include "hash/readback.h"
 #include "manifest/history.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "util/io.h"

@@ -21,7 +21,7 @@ MAY_USE = {
     "cli": ["util", "hash", "card", "catalog", "store", "tier", "transfer", "sync", "volume", "fs",
             "control", "manifest"],
     # A program of its own: nothing else includes it, for what it links has another licence.
-    "probe": ["util", "hash", "store", "manifest"],
+    "probe": ["util", "hash", "store"],
 }
 HOME = {
     r"xxhash\.h": "hash",
@@ -32,7 +32,7 @@ HOME = {
     r"zstd.*\.h": "util",
     r"ini\.h": "store",
     r"curl/.*": "tier",
-    r"expat\.h": "tier manifest",
+    r"expat\.h": "util",
     r"archive.*\.h": "manifest",
     r"lib(av|sw).*": "probe",
     r"sndfile\.h": "probe",

@@ -5,7 +5,7 @@
 #include "manifest/history.h"
 #include "manifest/ignore.h"
 #include "manifest/list.h"
-#include "manifest/xml.h"
+#include "util/xml.h"
 #include "test.h"
 #include "util/cleanup.h"
 #include "util/clock.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "manifest/xml.h"
+#include "util/xml.h"
 
 #include <errno.h>
 #include <expat.h>
@@ -12,26 +12,24 @@
 #include "util/markup.h"
 #include "util/utf8.h"
 
-/* Nothing that we read is deeper than 5; metadata of others may be. */
-#define MAX_DEPTH 32
-#define TEXT_MAX 65536
 /* Fed in slices: expat counts in int. */
 #define SLICE_BYTES ((size_t)1 << 20)
 #define NAMESPACE_END '\n'
 
 struct reader {
-	XML_Parser parser; /* owned by xml_read() */
+	XML_Parser parser; /* owned by read_all() */
 	xml_fn fn;
 	void *arg;
 	int result; /* not 0: stopped */
 
+	bool any_namespace;
 	char *namespace; /* owned; NULL before the root */
 	char path[XML_PATH_MAX];
 	size_t path_length;
-	size_t starts[MAX_DEPTH]; /* where each name begins in path */
+	size_t starts[XML_DEPTH_MAX]; /* where each name begins in path */
 	unsigned depth;
 
-	char text[TEXT_MAX];
+	char text[XML_TEXT_MAX];
 	size_t text_length;
 };
 
@@ -57,15 +55,16 @@ static void call(struct reader *reader, const char **attributes, const char *tex
 /* The name to go by: the local one, or "?" for what is not in the root's namespace. */
 static const char *plain_name(struct reader *reader, const char *name)
 {
-	const char *end = strrchr(name, NAMESPACE_END);
+	const char *end = strrchr(name, reader->any_namespace ? ':' : NAMESPACE_END);
 	size_t length = end ? (size_t)(end - name) : 0;
 
-	if (!reader->namespace) {
+	if (!reader->any_namespace && !reader->namespace) {
 		reader->namespace = strndup(name, length);
 		if (!reader->namespace)
 			return NULL;
 	}
-	if (strlen(reader->namespace) != length || memcmp(reader->namespace, name, length) != 0)
+	if (reader->namespace &&
+	    (strlen(reader->namespace) != length || memcmp(reader->namespace, name, length) != 0))
 		return "?";
 	return end ? end + 1 : name;
 }
@@ -80,7 +79,7 @@ static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **a
 		stop(reader, -ENOMEM);
 		return;
 	}
-	if (reader->depth == MAX_DEPTH ||
+	if (reader->depth == XML_DEPTH_MAX ||
 	    reader->path_length + slash + length >= sizeof(reader->path)) {
 		stop(reader, -EPROTO);
 		return;
@@ -142,7 +141,8 @@ static enum XML_Status feed(struct reader *reader, const char *bytes, size_t len
 	return status;
 }
 
-int xml_read(const void *bytes, size_t length, xml_fn fn, void *arg, unsigned long *ret_line)
+static int read_all(const void *bytes, size_t length, xml_fn fn, void *arg, bool any_namespace,
+		    unsigned long *ret_line)
 {
 	cleanup_free struct reader *reader = calloc(1, sizeof(*reader));
 	enum XML_Status status;
@@ -152,11 +152,13 @@ int xml_read(const void *bytes, size_t length, xml_fn fn, void *arg, unsigned lo
 		return -ENOMEM;
 	if (length > XML_DOCUMENT_MAX)
 		return -EPROTO;
-	reader->parser = XML_ParserCreateNS(NULL, NAMESPACE_END);
+	reader->parser =
+		any_namespace ? XML_ParserCreate(NULL) : XML_ParserCreateNS(NULL, NAMESPACE_END);
 	if (!reader->parser)
 		return -ENOMEM;
 	reader->fn = fn;
 	reader->arg = arg;
+	reader->any_namespace = any_namespace;
 	XML_SetUserData(reader->parser, reader);
 	XML_SetElementHandler(reader->parser, on_start, on_end);
 	XML_SetCharacterDataHandler(reader->parser, on_text);
@@ -168,6 +170,17 @@ int xml_read(const void *bytes, size_t length, xml_fn fn, void *arg, unsigned lo
 	if (reader->result != 0)
 		return reader->result;
 	return status == XML_STATUS_OK ? 0 : -EPROTO;
+}
+
+int xml_read(const void *bytes, size_t length, xml_fn fn, void *arg, unsigned long *ret_line)
+{
+	return read_all(bytes, length, fn, arg, false, ret_line);
+}
+
+int xml_read_any_namespace(const void *bytes, size_t length, xml_fn fn, void *arg,
+			   unsigned long *ret_line)
+{
+	return read_all(bytes, length, fn, arg, true, ret_line);
 }
 
 const char *xml_attribute(const struct xml_element *element, const char *name)
