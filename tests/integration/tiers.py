@@ -5,6 +5,7 @@ Both are used alike: tier / "clip.mov" with the methods of a path, tier.take_awa
 import fnmatch
 import os
 import pathlib
+import shutil
 import uuid
 
 import s3_servers
@@ -35,6 +36,9 @@ class Folder(type(pathlib.Path())):
     def identity(self):
         """Another one when it was made anew."""
         return self.stat().st_ino
+
+    def remove_all(self):
+        shutil.rmtree(self)
 
 
 def matches(parts, wanted):
@@ -131,6 +135,10 @@ class Place:
 
     def unlink(self):
         self.bucket.client.delete_object(Bucket=self.bucket.name, Key=self.key)
+
+    def remove_all(self):
+        for path in list(self.rglob("*")):
+            path.unlink()
 
     def mkdir(self, **_options):
         """There are no folders."""
