@@ -11,6 +11,8 @@ from net import HEADERS, MTU, SERVER, line
 from ground import HOUR, in_turns, run, seconds, wait_for
 from rows_s3 import bucket_of, send
 
+FIRST_GONE = 1  # of the blocks, when a file is evicted: head and tail stay
+
 
 def round_trip(address):
     """Seconds that a connection takes; one packet that is lost costs more than a second."""
@@ -49,9 +51,11 @@ def the_line(words):
     return up * 1e6 / 8, down * 1e6 / 8, delay / 1000, percent / 100, queue / 1000
 
 
-def first_block(ground, site, gate, old, size):
-    """Seconds until a reader has the first block of a file that is not here, beside an upload."""
+def first_block(ground, site, gate, old, block, size):
+    """Seconds until a reader has a block of a file that is not here, beside an upload: one that
+    nobody has read, since the kernel may still have the bytes of those that were evicted."""
     site.cmd("evict", site.mnt / old)
+    here = (site.tree / old).stat().st_blocks
     site.cmd("pause")
     clip = ground.clip("beside.mov", size)
     run("cp", clip, site.mnt)
@@ -62,11 +66,11 @@ def first_block(ground, site, gate, old, size):
     wait_for(lambda: gate.sent > before + size // 4, "a quarter of it", HOUR)
 
     def read_one():
-        # The head stays when a file is evicted.
         with open(site.mnt / old, "rb") as file:
-            file.seek(2 * BLOCK)
+            file.seek(block * BLOCK)
             assert file.read(1)
     took = seconds(read_one)
+    assert (site.tree / old).stat().st_blocks > here, "the block was here already"
     assert site.state("beside.mov") != "stored", "the upload ended too early"
     site.wait(timeout=HOUR)
     (site.mnt / "beside.mov").unlink()
@@ -86,7 +90,7 @@ def measure_link(ground):
             trip = round_trip((SERVER, gate.port))
             site = ground.site(tier=bucket.url("link", **where)).mount()
         assert trip >= 2 * delay, f"a round trip takes {trip} s"
-        old = ground.clip("old.mov", 4 * BLOCK)
+        old = ground.clip("old.mov", (FIRST_GONE + 2 * len(ground.rounds)) * BLOCK)
         run("cp", old, site.mnt)
         site.wait(timeout=HOUR)
         for number in ground.rounds:
@@ -106,6 +110,7 @@ def measure_link(ground):
             ground.note("link", our_rate, stream)
             ground.note("link rclone", our_rate, their_rate)
             ground.note("link reader", first_block(ground, site, gate, old.name,
+                                                   FIRST_GONE + 2 * number,
                                                    max(size, int(6 * payload))))
             clip.unlink()
         ground.drop(site)
