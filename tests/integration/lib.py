@@ -15,6 +15,7 @@ import time
 
 BUILD = pathlib.Path(os.environ.get("MEDIAFS_BUILD", "build")).resolve()
 CARD_RULES = BUILD / "src/card/cards"
+os.environ.setdefault("MEDIAFS_CARDS", str(CARD_RULES))  # for copies of programs too
 MEDIAFS = BUILD / "src/cli/mediafs"
 FSCK = BUILD / "src/cli/mediafs-fsck"
 BLOCK = 4 << 20

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from lib import BLOCK, CARD_RULES, mediafs, pattern, run, tool
+from lib import BLOCK, mediafs, pattern, run, tool
 
 MHL = pathlib.Path(__file__).resolve().parents[1] / "mhl"
 MARKER = ".offload.mediafs-parts"
@@ -13,8 +13,6 @@ REEL = "A004R1JL"
 CLIP = f"{REEL}/A004C010_20100610_R1JL.mov"
 SMALL = f"{REEL}/A004C011_261128_R1JL.mxf"
 ALE = f"{REEL}/{REEL}.ale"
-
-os.environ.setdefault("MEDIAFS_CARDS", str(CARD_RULES))
 
 
 class Card:
