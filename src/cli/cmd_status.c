@@ -245,6 +245,9 @@ static void print_rest(const json_t *status)
 	if (json_is_true(json_object_get(status, "metered")))
 		(void)printf("  %smetered%s: originals wait until mediafs limit --metered no\n",
 			     paint(PAINT_BUSY), paint(PAINT_NONE));
+	if (json_is_true(json_object_get(status, "verify_aside")))
+		(void)printf("  %sread-back waits%s: the disk is behind with what arrives\n",
+			     paint(PAINT_BUSY), paint(PAINT_NONE));
 	if (json_is_true(json_object_get(status, "scrub_aside")))
 		(void)printf("  %sthe scrub waits%s: cards are being written\n", paint(PAINT_BUSY),
 			     paint(PAINT_NONE));

@@ -69,6 +69,8 @@ static void print_metrics(FILE *out, const struct request *request,
 	gauge(out, "receiving_bytes_per_second", "Bytes arriving.", status->receiving_rate);
 	gauge(out, "verify_backlog_files", "Files waiting for read-back.", status->verify_backlog);
 	gauge(out, "verify_bytes_per_second", "Bytes read back.", status->verify_rate);
+	gauge(out, "verify_aside", "1 while read-back waits as the disk is behind.",
+	      status->verify_aside);
 	gauge(out, "upload_bytes_per_second", "Bytes sent.", transfer->rate);
 	gauge(out, "uploaded_bytes", "Bytes sent since the mount.", transfer->sent_total);
 	gauge(out, "paused", "1 while sending is paused.", transfer->paused);

@@ -28,8 +28,8 @@
  *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each; poison with attempts
  *                  and next_try_ns
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
- *                  tier_error, next_try_ns}; scrub_aside, receiving_rate, verify_backlog,
- *                  verify_rate, eta_ns (-1 unknown); only when mounted
+ *                  tier_error, next_try_ns}; scrub_aside, verify_aside, receiving_rate,
+ *                  verify_backlog, verify_rate, eta_ns (-1 unknown); only when mounted
  *   tiers          [{name, url, parallel}]; parallel: parts of large files that may be on their
  *                  way there at a time, only when mounted and where it has parts; pause
  *   limit          bytes a second that the network may be used with now, 0 none; limit_rule why
@@ -154,6 +154,8 @@ static int add_moving(struct request *request, const struct volume_status *statu
 	r = request_add(request, "moving", moving);
 	if (r == 0)
 		r = request_add(request, "scrub_aside", json_boolean(status->scrub_aside));
+	if (r == 0)
+		r = request_add(request, "verify_aside", json_boolean(status->verify_aside));
 	if (r == 0)
 		r = request_add(request, "receiving_rate",
 				json_integer((json_int_t)status->receiving_rate));

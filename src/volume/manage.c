@@ -153,6 +153,7 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	status.pending_publish = counts.unpublished + counts.outbox;
 	status.conflicts = counts.conflicts;
 	status.scrub_aside = keeper_steps_aside(volume->keeper);
+	status.verify_aside = verifier_steps_aside(volume->verifier);
 	catalog_get_health(volume->catalog, &status.catalog);
 	status.read_only = volume->flags & VOLUME_READ_ONLY;
 	*ret_status = status;

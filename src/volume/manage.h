@@ -22,7 +22,8 @@ struct volume_status {
 	int64_t uploaded_eta_ns; /* duration, -1 unknown */
 	struct catalog_health catalog;
 	bool read_only;
-	bool scrub_aside; /* the scrub waits for bytes that arrive */
+	bool scrub_aside;  /* the scrub waits for bytes that arrive */
+	bool verify_aside; /* the read-back too, as the disk is behind with them */
 };
 int volume_get_status(struct volume *volume, struct volume_status *ret_status);
 

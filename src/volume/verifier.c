@@ -9,24 +9,31 @@
 #include "util/log.h"
 #include "util/rate.h"
 #include "util/table.h"
+#include "volume/aside.h"
 #include "volume/live.h"
 #include "volume/node.h"
 #include "volume/verify.h"
 
 #define THREADS 2
 #define PAUSE_NS (100 * NS_PER_MS) /* after the last close: utimens, rename come first */
-#define ASIDE_NS (10 * NS_PER_SEC) /* longest wait for a copy to end */
+#define ASIDE_NS (10 * NS_PER_SEC) /* longest wait for a copy to end, where the disk is slow */
 #define BUSY_NS (50 * NS_PER_MS)
 #define RETRY_NS (30 * NS_PER_SEC)
 #define CATALOG_NS (1 * NS_PER_SEC)
 #define RETRY_DOUBLINGS 5          /* 16 minutes */
 #define TRIES_MAX 15               /* more are not counted */
-#define GENTLE_NS (20 * NS_PER_MS) /* before each block while bytes arrive */
 #define KEEP_NS (20 * NS_PER_SEC)  /* for settling at the end */
 #define HELD_ENTRIES 4096          /* that keep their live object in memory */
 #define GROUP_FILES 64             /* small ones that share one durable step, */
 #define GROUP_NS (200 * NS_PER_MS) /* when they take no longer than that */
 #define SMALL_BYTES (1u << 20)
+/*
+ * While it steps aside so many bytes arrive for each that is read (of a file that was begun, or has
+ * waited long); who never ends does not stop it for good.
+ */
+#define ARRIVE_FIRST 10
+#define ARRIVE_NS (2 * NS_PER_SEC)
+#define LOOK_NS (20 * NS_PER_MS)
 
 struct entry {
 	struct entry *next, *previous;
@@ -58,6 +65,7 @@ struct verifier {
 	size_t held;      /* entries with a live object */
 	uint64_t working; /* files being read */
 	bool stopping;
+	struct aside aside;
 	int64_t keep_until_ns; /* of the last thread */
 	bool told_unprovable;  /* logged once */
 };
@@ -164,18 +172,64 @@ void verifier_add(struct verifier *verifier, uint64_t id)
 
 /* Pace ---------------------------------------------------------------------------------- */
 
+static bool is_stopping(void *arg)
+{
+	struct verifier *verifier = arg;
+
+	scoped_lock(&verifier->lock);
+	return verifier->stopping;
+}
+
+static bool steps_aside_locked(const struct verifier *verifier)
+{
+	return verifier->aside.steps && volume_is_receiving(verifier->volume);
+}
+
+/* Look at what the disk has to do, now and then. Not with a lock held: it reads a file. */
+static void look_aside(struct verifier *verifier)
+{
+	struct volume *volume = verifier->volume;
+	struct writeback writeback;
+	int64_t now_ns = monotonic_ns();
+	int r;
+
+	if (!volume_is_receiving(volume))
+		return;
+	{
+		scoped_lock(&verifier->lock);
+		if (!aside_is_due(&verifier->aside, now_ns))
+			return;
+	}
+	r = writeback_get(&writeback);
+	scoped_lock(&verifier->lock);
+	aside_judge(&verifier->aside, now_ns, volume->received_bytes, r < 0 ? NULL : &writeback);
+}
+
+/* Before @bytes are read, while the disk is behind: those that arrive first. */
+static void let_arrive(struct verifier *verifier, uint64_t bytes)
+{
+	struct volume *volume = verifier->volume;
+	uint64_t until_bytes = volume->received_bytes + bytes * ARRIVE_FIRST;
+	int64_t until_ns = monotonic_ns() + ARRIVE_NS;
+
+	for (;;) {
+		look_aside(verifier);
+		scoped_lock(&verifier->lock);
+		if (verifier->stopping || !steps_aside_locked(verifier) ||
+		    volume->received_bytes >= until_bytes || monotonic_ns() >= until_ns)
+			return;
+		(void)cond_wait_until(&verifier->stop, &verifier->lock, monotonic_ns() + LOOK_NS);
+	}
+}
+
 static int pace(struct verifier *verifier, uint64_t bytes, bool is_gentle)
 {
 	struct volume *volume = verifier->volume;
 
-	{
-		scoped_lock(&verifier->lock);
-		if (is_gentle && !verifier->stopping && volume_is_receiving(volume))
-			(void)cond_wait_until(&verifier->stop, &verifier->lock,
-					      monotonic_ns() + GENTLE_NS);
-		if (verifier->stopping)
-			return 1;
-	}
+	if (is_gentle)
+		let_arrive(verifier, bytes);
+	if (is_stopping(verifier))
+		return 1;
 	bucket_set(&verifier->bucket, (uint64_t)volume_setting(volume, SETTING_VERIFY_RATE));
 	if (bucket_take(&verifier->bucket, bytes) < 0)
 		return 1;
@@ -191,14 +245,6 @@ static int pace_gently(void *arg, uint64_t bytes)
 static int pace_at_once(void *arg, uint64_t bytes)
 {
 	return pace(arg, bytes, false);
-}
-
-static bool is_stopping(void *arg)
-{
-	struct verifier *verifier = arg;
-
-	scoped_lock(&verifier->lock);
-	return verifier->stopping;
 }
 
 /* Whoever unmounts waits for it. */
@@ -220,8 +266,8 @@ static int64_t ready_ns_locked(struct verifier *verifier, unsigned index, int64_
 		return INT64_MAX;
 	if (entry->due_ns > now_ns || !volume_is_receiving(verifier->volume))
 		return entry->due_ns;
-	/* Bytes arrive: one thread goes on, and only with what has waited long enough. */
-	if (index == 0 && now_ns >= entry->due_ns + ASIDE_NS)
+	/* Bytes arrive: one thread goes on, on a slow disk only with what has waited long. */
+	if (index == 0 && (!verifier->aside.steps || now_ns >= entry->due_ns + ASIDE_NS))
 		return now_ns;
 	return now_ns + PAUSE_NS;
 }
@@ -231,12 +277,17 @@ enum take { TAKE_WAITING, TAKE_READY };
 /* The next entry, owned by the caller; NULL when it is time to stop, or when none is ready. */
 static struct entry *take_due(struct verifier *verifier, unsigned index, enum take how)
 {
-	scoped_lock(&verifier->lock);
-	while (!verifier->stopping) {
-		struct entry *entry = verifier->first;
-		int64_t now_ns = monotonic_ns();
-		int64_t ready_ns = ready_ns_locked(verifier, index, now_ns);
+	for (;;) {
+		struct entry *entry;
+		int64_t now_ns, ready_ns;
 
+		look_aside(verifier);
+		scoped_lock(&verifier->lock);
+		if (verifier->stopping)
+			return NULL;
+		entry = verifier->first;
+		now_ns = monotonic_ns();
+		ready_ns = ready_ns_locked(verifier, index, now_ns);
 		if (ready_ns <= now_ns) {
 			remove_locked(verifier, entry);
 			(void)table_remove(&verifier->by_id, entry->id);
@@ -250,7 +301,6 @@ static struct entry *take_due(struct verifier *verifier, unsigned index, enum ta
 		else
 			(void)cond_wait_until(&verifier->wake, &verifier->lock, ready_ns);
 	}
-	return NULL;
 }
 
 static void entry_done(struct verifier *verifier, struct entry *entry)
@@ -518,4 +568,11 @@ void verifier_get(struct verifier *verifier, uint64_t *ret_backlog, uint64_t *re
 	*ret_backlog = verifier->by_id.used + verifier->working;
 	mutex_unlock(&verifier->lock);
 	*ret_rate = meter_rate(&verifier->meter);
+}
+
+bool verifier_steps_aside(struct verifier *verifier)
+{
+	look_aside(verifier); /* the threads may be waiting for the disk */
+	scoped_lock(&verifier->lock);
+	return (verifier->first || verifier->working) && steps_aside_locked(verifier);
 }

@@ -3,7 +3,8 @@
 
 /*
  * Verifier: read-back of what was received (DESIGN D3). Two threads, one queue of node
- * ids by due time; steps aside while bytes arrive, keeps to verify_rate.
+ * ids by due time; steps aside for bytes that arrive where the disk is behind (aside.h), keeps to
+ * verify_rate.
  */
 #include "volume/internal.h"
 
@@ -20,3 +21,6 @@ void verifier_add(struct verifier *verifier, uint64_t id);
 int verifier_run(struct verifier *verifier, uint64_t id);
 
 void verifier_get(struct verifier *verifier, uint64_t *ret_backlog, uint64_t *ret_rate);
+
+/* Files wait for their read-back because the disk is behind with what arrives. */
+bool verifier_steps_aside(struct verifier *verifier);

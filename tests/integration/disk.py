@@ -19,9 +19,9 @@ IMAGE_BYTES = 512 << 20
 OUTER_BYTES = 8 << 30
 
 
-def make_image(path, kind):
+def make_image(path, kind, size=IMAGE_BYTES):
     with open(path, "wb") as out:
-        out.truncate(IMAGE_BYTES)
+        out.truncate(size)
     run(f"mkfs.{kind}", "-q", path)
 
 
@@ -126,8 +126,11 @@ class Snapshot(Disk):
         run("umount", "-l", self.outer, check=False)
 
 
-class Volatile(Disk):
-    """A disk with a cache of its own, of which only what was flushed is kept."""
+class Served(Disk):
+    """A disk that another process is: what a disk may do to us, its filters do."""
+
+    filters = []  # nbdkit's, and their settings
+    size = IMAGE_BYTES
 
     @classmethod
     def lacks(cls, _kind):
@@ -137,7 +140,7 @@ class Volatile(Disk):
         return None if os.path.exists("/dev/fuse") else "no /dev/fuse"
 
     def start(self):
-        make_image(self.image, self.kind)
+        make_image(self.image, self.kind, self.size)
         self.device = self.folder / "device"
         self.device.mkdir()
         self.attach()
@@ -149,8 +152,8 @@ class Volatile(Disk):
         log = open(self.folder / "nbd.log", "ab")
         with log:
             self.server = subprocess.Popen(
-                ["nbdkit", "-f", "-U", socket, "--filter=cache", "file", self.image,
-                 "cache=writeback"], stdout=log, stderr=log)
+                ["nbdkit", "-f", "-U", socket, *self.filters[:1], "file", self.image,
+                 *self.filters[1:]], stdout=log, stderr=log)
             wait_for(socket.exists, "the disk's socket")
             self.client = subprocess.Popen(["nbdfuse", self.device, "--unix", socket],
                                            stdout=log, stderr=log)
@@ -165,6 +168,16 @@ class Volatile(Disk):
         self.server = self.client = None
         run("umount", "-l", self.device, check=False)
 
+    def close(self):
+        super().close()
+        self.detach()
+
+
+class Volatile(Served):
+    """A disk with a cache of its own, of which only what was flushed is kept."""
+
+    filters = ["--filter=cache", "cache=writeback"]
+
     def cut(self):
         self.server.send_signal(signal.SIGKILL)
         self.server.wait()
@@ -174,9 +187,21 @@ class Volatile(Disk):
         self.detach()
         self.attach()
 
-    def close(self):
-        super().close()
-        self.detach()
+
+class Slow(Served):
+    """A disk as slow as it is told to be, and large: who fills it waits for it first."""
+
+    size = 8 << 30
+
+    def start(self):
+        self.rate = self.folder / "rate"
+        self.filters = ["--filter=rate", f"rate-file={self.rate}"]
+        self.write_at_most(0)
+        super().start()
+
+    def write_at_most(self, bytes_a_second):
+        """And read at most, each by itself; 0: no limit."""
+        self.rate.write_text(str(bytes_a_second * 8))
 
 
 WAYS = {"shutdown": Shutdown, "snapshot": Snapshot, "volatile": Volatile}
