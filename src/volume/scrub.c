@@ -101,16 +101,15 @@ static void release(struct live *live)
 	cond_broadcast(&live->changed);
 }
 
-static int load_content(struct scrub *scrub)
+/* What the catalog says of it now. -ESTALE: not of these bytes. */
+static int find_content(struct scrub *scrub)
 {
 	struct catalog *catalog = scrub->volume->catalog;
 	struct node_row node;
 	struct stat st;
 	int r;
 
-	r = catalog_barrier(catalog);
-	if (r == 0)
-		r = catalog_get_node(catalog, scrub->live->id, &node);
+	r = catalog_get_node(catalog, scrub->live->id, &node);
 	if (r < 0)
 		return r;
 	if (r == 0 || node.generation != scrub->generation || !node.content)
@@ -123,6 +122,19 @@ static int load_content(struct scrub *scrub)
 		return -ESTALE;
 	r = catalog_get_content(catalog, node.content, &scrub->content);
 	return r == 0 ? -EUCLEAN : r < 0 ? r : 0;
+}
+
+/* A generation has one content for ever: only what is not found yet may still be queued. */
+static int load_content(struct scrub *scrub)
+{
+	int r = find_content(scrub);
+
+	if (r == -ESTALE) {
+		r = catalog_barrier(scrub->volume->catalog);
+		if (r == 0)
+			r = find_content(scrub);
+	}
+	return r;
 }
 
 static bool is_resident(const struct scrub *scrub, uint64_t block)
