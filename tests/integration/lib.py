@@ -23,6 +23,10 @@ BLOCK = 4 << 20
 PATIENCE = float(os.environ.get("MEDIAFS_TEST_PATIENCE", "60"))
 
 
+def has_sanitizer():
+    return "san.so" in run("ldd", MEDIAFS).stdout
+
+
 def sandboxed_child(program):
     """The process id of the reader that @program has started, once it is in its sandbox."""
     def child():
@@ -36,6 +40,8 @@ def sandboxed_child(program):
     assert len(os.listdir(f"/proc/{pid}/fd")) == 2
     limits = pathlib.Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
     assert "Max open files            0 " in limits
+    space = limits.split("Max address space")[1].split()[0]
+    assert space == ("unlimited" if has_sanitizer() else str(2 << 30)), limits
     return pid
 
 
