@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "card/look.h"
+#include "util/text.h"
 
 /* Gaps that are told one by one. */
 #define GAPS_MAX 8
@@ -89,7 +90,7 @@ static char *gaps_text(const struct look_clip *clip)
 {
 	char *text = NULL;
 	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	FILE *out = text_open(&text, &size);
 
 	for (size_t i = 0; out && i < clip->gap_count; i++) {
 		const struct look_gap *gap = &clip->gaps[i];
@@ -191,13 +192,11 @@ static int compare_clips(const void *a, const void *b)
 int look_finish_clips(struct look *look)
 {
 	struct card *card = look->card;
-	size_t count = card->clip_count;
-	cleanup_free struct look_clip **sorted = calloc(count + 1, sizeof(*sorted));
+	cleanup_free struct look_clip **sorted = calloc(look->clip_count + 1, sizeof(*sorted));
 	size_t used = 0;
 	int r = 0;
 
-	card->clip_count = 0;
-	card->clips = calloc(count + 1, sizeof(*card->clips));
+	card->clips = calloc(look->clip_count + 1, sizeof(*card->clips));
 	if (!sorted || !card->clips)
 		return -ENOMEM;
 	for (struct look_clip *clip = look->clips; clip; clip = clip->next)

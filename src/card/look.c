@@ -325,7 +325,7 @@ static int get_clip(struct look *look, const struct card_family *family, const c
 		return -ENOMEM;
 	clip->next = look->clips;
 	look->clips = clip;
-	look->card->clip_count++;
+	look->clip_count++;
 	clip->clip.family = family;
 	clip->clip.name = strdup(name);
 	clip->clip.in = strdup(in);

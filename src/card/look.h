@@ -43,6 +43,7 @@ struct look {
 	struct card *card;
 	size_t warned[CARD_WARNING_COUNT]; /* of each kind, up to CARD_WARNINGS_MAX */
 	struct look_clip *clips;           /* owned */
+	size_t clip_count;
 	struct table by_hash;
 	struct look_again again;
 };

@@ -12,6 +12,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/io.h"
+#include "util/text.h"
 
 struct taking {
 	struct cli *cli;
@@ -86,7 +87,7 @@ static int write_output(struct cli *cli, const struct report *report, const char
 {
 	cleanup_free char *text = NULL;
 	size_t length = 0;
-	FILE *out = open_memstream(&text, &length);
+	FILE *out = text_open(&text, &length);
 	struct stat st;
 	int r = out ? 0 : -ENOMEM;
 

@@ -52,12 +52,12 @@ static int append(struct export_list *list, const struct member *member)
 
 	if ((list->count & (list->count - 1)) == 0)
 		grown = reallocarray(grown, list->count ? list->count * 2 : 1, sizeof(*grown));
+	list->members = grown ? grown : list->members;
 	if (!grown || !member->path || (member->kind == MEMBER_LINK && !member->target)) {
 		free((char *)member->path);
 		free((char *)member->target);
 		return -ENOMEM;
 	}
-	list->members = grown;
 	grown[list->count++] = *member;
 	return 0;
 }

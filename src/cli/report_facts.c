@@ -9,6 +9,7 @@
 
 #include "cli/report.h"
 #include "util/cleanup.h"
+#include "util/text.h"
 #include "util/units.h"
 
 /* Between two reels of one camera, at most so many are named as missing. */
@@ -201,7 +202,7 @@ char *report_missing_reels(const json_t *cards)
 
 	if (find_reels(cards, &reels, &count) < 0)
 		return NULL;
-	out = open_memstream(&text, &size);
+	out = text_open(&text, &size);
 	for (size_t i = 1; out && i < count; i++) {
 		const struct reel *before = &reels[i - 1], *reel = &reels[i];
 		unsigned missing = reel->number - before->number - 1;

@@ -7,6 +7,7 @@
 
 #include "cli/report.h"
 #include "util/cleanup.h"
+#include "util/text.h"
 
 #define LINE_END "\r\n"
 
@@ -70,15 +71,15 @@ static void csv_tracks(FILE *out, const json_t *meta)
 	const json_t *list = json_object_get(meta, "tracks"), *name;
 	cleanup_free char *text = NULL;
 	size_t size, i;
-	FILE *joined = open_memstream(&text, &size);
+	FILE *joined = text_open(&text, &size);
 
 	json_array_foreach(list, i, name)
 	{
 		if (joined)
 			(void)fprintf(joined, "%s%s", i ? " / " : "", json_string_value(name));
 	}
-	if (joined)
-		(void)fclose(joined);
+	if (joined && fclose(joined) != 0)
+		text[0] = '\0';
 	csv_text(out, text);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/safe.h"
+#include "util/text.h"
 #include "util/units.h"
 
 #define NAMES_SHOWN 5 /* of each reason, to a person */
@@ -134,7 +135,7 @@ static char *summary(const struct safe *safe)
 	cleanup_free char *name = title(safe);
 	char *text = NULL;
 	size_t size = 0;
-	FILE *out = name ? open_memstream(&text, &size) : NULL;
+	FILE *out = name ? text_open(&text, &size) : NULL;
 
 	if (!out)
 		return NULL;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "control/report.h"
+#include "util/text.h"
 
 /*
  * Metrics in the text format of Prometheus: # HELP, # TYPE, samples; one volume a store.
@@ -90,7 +91,7 @@ int request_metrics(struct request *request)
 	r = report_volume(request, &status);
 	if (r < 0)
 		return r;
-	out = open_memstream(&text, &length);
+	out = text_open(&text, &length);
 	if (!out)
 		return -ENOMEM;
 	print_metrics(out, request, &status);

@@ -100,7 +100,7 @@ int request_path(const json_t *request, char **ret_path)
 	}
 	path = json_path_value(member);
 	if (!path)
-		return -EINVAL;
+		return -errno;
 	if (*path && !path_ok(path))
 		return -EINVAL;
 	*ret_path = take_ptr(path);

@@ -36,7 +36,7 @@ int line_reader_next(struct line_reader *reader, char **ret_line, size_t *ret_le
  */
 int request_parse(const char *line, size_t length, json_t **ret_request, const char **ret_message);
 
-/* "path" of a request as checked relative path, "" when absent; caller frees. -EINVAL. */
+/* "path" of a request as checked relative path, "" when absent; caller frees. -EINVAL, -ENOMEM. */
 int request_path(const json_t *request, char **ret_path);
 
 /* Member @key as a number within [@min, @max]; @fallback when absent. -EINVAL. */

@@ -97,7 +97,7 @@ int request_import_bucket(struct request *request)
 	int r;
 
 	if (!prefix)
-		return explain(request, -EINVAL, tier);
+		return explain(request, -errno, tier);
 	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);
 	r = volume_import(request->source->volume, tier, prefix, dry ? IMPORT_DRY_RUN : 0, actor,
 			  &host, &counts);

@@ -43,10 +43,10 @@ int request_seal(struct request *request)
 	cleanup_free char *path = NULL;
 	cleanup_free char *busy = NULL;
 	char actor[32];
-	int r = request_path(request->json, &path);
+	int r = request_own_path(request, &path);
 
 	if (r < 0)
-		return request_fail(request, r, "the path is not one below the volume's root");
+		return r;
 	make_actor(request, actor, sizeof(actor));
 	r = volume_seal(request->source->volume, path, actor, &busy);
 	return r < 0 ? explain(request, r, path, busy) : 0;
@@ -56,10 +56,10 @@ int request_unseal(struct request *request)
 {
 	cleanup_free char *path = NULL;
 	char actor[32];
-	int r = request_path(request->json, &path);
+	int r = request_own_path(request, &path);
 
 	if (r < 0)
-		return request_fail(request, r, "the path is not one below the volume's root");
+		return r;
 	make_actor(request, actor, sizeof(actor));
 	r = volume_unseal(request->source->volume, path, actor);
 	return r < 0 ? explain(request, r, path, NULL) : 0;

@@ -87,6 +87,15 @@ int request_barrier(struct request *request)
 	return request->source->volume ? volume_barrier(request->source->volume) : 0;
 }
 
+int request_own_path(struct request *request, char **ret_path)
+{
+	int r = request_path(request->json, ret_path);
+
+	return r == -EINVAL
+		       ? request_fail(request, r, "the path is not one below the volume's root")
+		       : r;
+}
+
 int request_node(struct request *request, char **ret_path, struct node_row *ret_row)
 {
 	int r = request_barrier(request);
@@ -97,11 +106,8 @@ int request_node(struct request *request, char **ret_path, struct node_row *ret_
 int request_node_as_known(struct request *request, char **ret_path, struct node_row *ret_row)
 {
 	cleanup_free char *path = NULL;
-	int r;
+	int r = request_own_path(request, &path);
 
-	r = request_path(request->json, &path);
-	if (r == -EINVAL)
-		return request_fail(request, r, "the path is not one below the volume's root");
 	if (r < 0)
 		return r;
 	r = catalog_lookup_path(request->source->catalog, path, ret_row);

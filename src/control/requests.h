@@ -88,6 +88,9 @@ struct transfer_status;
 /* Why a tier is down, as words: what the error means, and what the tier itself says of it. */
 json_t *request_tier_error(const struct transfer_status *transfer);
 
+/* request_path(), and a message when it is none. */
+int request_own_path(struct request *request, char **ret_path);
+
 struct node_row;
 /* The node at member "path"; the path (caller frees) too. -ENOENT with a message. */
 int request_node(struct request *request, char **ret_path, struct node_row *ret_row);

@@ -14,6 +14,7 @@
 #include "util/clock.h"
 #include "util/io.h"
 #include "util/json.h"
+#include "util/text.h"
 
 #define CHUNK_BYTES ((size_t)1 << 20)
 
@@ -273,7 +274,7 @@ static int begin_index(struct export *export)
 {
 	char date[DATE_SIZE];
 
-	export->rows = open_memstream(&export->row_bytes, &export->row_length);
+	export->rows = text_open(&export->row_bytes, &export->row_length);
 	if (!export->rows)
 		return -ENOMEM;
 	(void)fprintf(export->rows,

@@ -8,6 +8,7 @@
 
 #include "util/xml.h"
 #include "util/cleanup.h"
+#include "util/text.h"
 
 /*
  * The archive is read once, past libarchive's eyes: it is handed blocks, and each block is
@@ -341,7 +342,7 @@ static int read_index(struct check *check, const struct member *member, char **r
 
 	found_index(&check->stream, unpacker_position(check->unpacker), (uint64_t)member->size);
 	check->index_seen = true;
-	if (fflush(check->rows) != 0)
+	if (fflush(check->rows) != 0 || ferror(check->rows))
 		return -ENOMEM;
 	/* Longer than what it must say, and two lines of ours, it has no business to be. */
 	r = read_member(check, check->row_length + 1024, ret_bytes, ret_length, &digest);
@@ -449,7 +450,7 @@ int export_check(int fd, export_tick tick, void *arg, struct verdict *verdict)
 	*verdict = (struct verdict){ 0 };
 	check.stream.digest = digest_new();
 	check.digest = digest_new();
-	check.rows = open_memstream(&check.row_bytes, &check.row_length);
+	check.rows = text_open(&check.row_bytes, &check.row_length);
 	for (size_t i = 0; i < ARRAY_SIZE(check.stream.blocks); i++)
 		check.stream.blocks[i].bytes = malloc(ARCHIVE_RECORD_BYTES);
 	if (!check.stream.digest || !check.digest || !check.rows || !check.stream.blocks[0].bytes ||

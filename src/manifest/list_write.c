@@ -14,6 +14,7 @@
 #include "util/xml.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/text.h"
 
 static void put_element(FILE *out, const char *indent, const char *name, const char *text)
 {
@@ -264,7 +265,7 @@ static void write_legacy(FILE *out, const struct list *list)
 
 int list_write(const struct list *list, char **ret_bytes, size_t *ret_length)
 {
-	FILE *out = open_memstream(ret_bytes, ret_length);
+	FILE *out = text_open(ret_bytes, ret_length);
 
 	if (!out)
 		return -ENOMEM;
@@ -278,7 +279,7 @@ int list_write(const struct list *list, char **ret_bytes, size_t *ret_length)
 
 int chain_write(const struct chain *chain, char **ret_bytes, size_t *ret_length)
 {
-	FILE *out = open_memstream(ret_bytes, ret_length);
+	FILE *out = text_open(ret_bytes, ret_length);
 
 	if (!out)
 		return -ENOMEM;

@@ -10,6 +10,7 @@
 #include "util/io.h"
 #include "util/json.h"
 #include "util/pack.h"
+#include "util/text.h"
 
 #define SEAL_START "{\"xxh128\":\""
 #define SEAL_OFFSET (sizeof(SEAL_START) - 1)
@@ -120,7 +121,7 @@ int segment_pack(const struct segment *segment, void **ret_packed, size_t *ret_l
 
 	if (!segment_ok(segment))
 		return -EINVAL;
-	out = open_memstream(&text, &length);
+	out = text_open(&text, &length);
 	if (!out)
 		return -ENOMEM;
 	r = text_write(segment, out);

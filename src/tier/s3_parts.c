@@ -18,6 +18,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/json.h"
+#include "util/text.h"
 
 /* A server puts parts together for minutes, and may be silent meanwhile. */
 #define COMPLETE_HANG_S 300u
@@ -424,7 +425,7 @@ static char *completion(const struct s3_parts *parts)
 {
 	char *text = NULL;
 	size_t length;
-	FILE *out = open_memstream(&text, &length);
+	FILE *out = text_open(&text, &length);
 
 	if (!out)
 		return NULL;

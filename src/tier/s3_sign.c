@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "util/cleanup.h"
+#include "util/text.h"
 
 #define SHA256_BYTES 32
 
@@ -95,7 +96,7 @@ char *s3_encode_path(const char *path)
 {
 	char *text = NULL;
 	size_t length;
-	FILE *out = open_memstream(&text, &length);
+	FILE *out = text_open(&text, &length);
 
 	if (!out)
 		return NULL;
@@ -133,7 +134,7 @@ char *s3_encode_query(const struct s3_pair *query, size_t count)
 	cleanup_free struct s3_pair *pairs = sorted(query, count);
 	char *text = NULL;
 	size_t length;
-	FILE *out = pairs ? open_memstream(&text, &length) : NULL;
+	FILE *out = pairs ? text_open(&text, &length) : NULL;
 
 	if (!out)
 		return NULL;
@@ -169,7 +170,7 @@ static char *signed_names(const struct s3_pair *headers, size_t count)
 {
 	char *text = NULL;
 	size_t length;
-	FILE *out = open_memstream(&text, &length);
+	FILE *out = text_open(&text, &length);
 
 	if (!out)
 		return NULL;
@@ -185,7 +186,7 @@ static char *canonical_request(const struct s3_signing *signing, const struct s3
 	cleanup_free char *query = s3_encode_query(signing->query, signing->query_count);
 	char *text = NULL;
 	size_t length;
-	FILE *out = path && query ? open_memstream(&text, &length) : NULL;
+	FILE *out = path && query ? text_open(&text, &length) : NULL;
 
 	if (!out)
 		return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tier/s3_xml.h"
+#include "util/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ char *s3_xml_escape(const char *text)
 {
 	char *escaped = NULL;
 	size_t length;
-	FILE *out = open_memstream(&escaped, &length);
+	FILE *out = text_open(&escaped, &length);
 
 	if (!out)
 		return NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "util/json.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -90,6 +91,7 @@ char *json_path_value(const json_t *value)
 	cleanup_free char *path = NULL;
 	const char *text = json_string_value(value);
 
+	errno = EINVAL;
 	if (!text || strlen(text) != json_string_length(value))
 		return NULL;
 	if (strncmp(text, MARK, MARK_BYTES) != 0)

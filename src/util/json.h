@@ -19,7 +19,8 @@ static inline void json_decref_slot(json_t **slot)
 /* New reference; NULL without memory. */
 json_t *json_path(const char *path);
 
-/* The bytes of what json_path() made; caller frees; NULL unless a string (or without memory). */
+/* The bytes of what json_path() made; caller frees. NULL with errno: EINVAL (no such string),
+ * ENOMEM. */
 char *json_path_value(const json_t *value);
 
 /* Member as number or string with a fallback; strings are borrowed. */

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "test.h"
 #include "util/cleanup.h"
+#include "util/text.h"
 
 static int open_scratch(const struct scratch *scratch)
 {
@@ -172,3 +174,47 @@ TEST(globs_ignore_case_and_match_leading_dots)
 	check(!glob_matches("*.mov", "a.mov.part"));
 	check(glob_matches("*/PROXY/*", "card/Proxy/a.mov"));
 }
+
+TEST(a_text_is_what_was_written)
+{
+	cleanup_free char *text = NULL, *empty = NULL;
+	size_t length;
+	FILE *out = text_open(&empty, &length);
+
+	check_int(fclose(out), 0);
+	check_str(empty, "");
+	check_int(length, 0);
+	out = text_open(&text, &length);
+	for (int i = 0; i < 10000; i++)
+		check_int(fprintf(out, "%06d\n", i), 7);
+	check_int(fflush(out), 0);
+	check_int(length, 70000);
+	check_int(fclose(out), 0);
+	check_int(strlen(text), 70000);
+	check(strncmp(text + 69993, "009999\n", 7) == 0);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they end the program */
+/* glibc's open_memstream() drops what it finds no room for, and its fclose() is content. */
+TEST(a_text_without_memory_fails)
+{
+	struct rlimit before, limit;
+	char *text = NULL;
+	size_t length;
+	FILE *out = text_open(&text, &length);
+	const size_t chunk = 1 << 20;
+	cleanup_free char *bytes = malloc(chunk);
+
+	check_int(getrlimit(RLIMIT_AS, &before), 0);
+	limit = before;
+	limit.rlim_cur = 1 << 20; /* nothing more */
+	memset(bytes, 'x', chunk);
+	check_int(setrlimit(RLIMIT_AS, &limit), 0);
+	for (int i = 0; i < 64; i++)
+		(void)fwrite(bytes, 1, chunk, out);
+	check_int(setrlimit(RLIMIT_AS, &before), 0);
+	(void)fputs("and on", out); /* there is memory again */
+	check_int(fclose(out), EOF);
+	free(text);
+}
+#endif
