@@ -214,6 +214,23 @@ static int parse(struct check *check)
 	return 0;
 }
 
+/* Read what is here of all. Negative: nothing more is to be done. */
+static int check_stores(struct check *check)
+{
+	struct volume *volume = check->request->source->volume;
+	uint64_t ids[RECHECK_ITEMS_MAX];
+	struct live *held[RECHECK_ITEMS_MAX];
+	int r = 0;
+
+	for (size_t i = 0; i < check->count; i++)
+		ids[i] = (uint64_t)check->items[i].id;
+	volume_hold_files(volume, ids, check->count, held);
+	for (size_t i = 0; r == 0 && i < check->count; i++)
+		r = check_store(check, &check->items[i]);
+	volume_let_go(held, check->count);
+	return r;
+}
+
 int request_recheck(struct request *request)
 {
 	cleanup_with(check_fini) struct check check = { .request = request };
@@ -230,8 +247,8 @@ int request_recheck(struct request *request)
 	/* The catalog is waited for twice, for all of them. */
 	if (r == 0)
 		r = request_barrier(request);
-	for (size_t i = 0; r == 0 && i < check.count; i++)
-		r = check_store(&check, &check.items[i]);
+	if (r == 0)
+		r = check_stores(&check);
 	if (r == 0)
 		r = request_barrier(request);
 	for (size_t i = 0; r == 0 && i < check.count; i++)

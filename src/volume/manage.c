@@ -13,6 +13,7 @@
 #include "volume/historian.h"
 #include "volume/internal.h"
 #include "volume/keeper.h"
+#include "volume/live.h"
 #include "volume/syncer.h"
 #include "volume/tree.h"
 #include "volume/verifier.h"
@@ -68,6 +69,23 @@ int volume_check_file(struct volume *volume, uint64_t id, int (*pace)(void *arg,
 	if (fstatat(volume->store->tree_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return st.st_ino == id ? scrub_file(volume, id, pace, arg) : -ENOENT;
+}
+
+void volume_hold_files(struct volume *volume, const uint64_t *ids, size_t count,
+		       struct live **ret_held)
+{
+	struct live_look look = { 0 };
+
+	for (size_t i = 0; i < count; i++) {
+		ret_held[i] = NULL;
+		(void)live_get_in_turn(volume, ids[i], -1, &look, &ret_held[i]);
+	}
+}
+
+void volume_let_go(struct live **held, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		live_put(held[i]);
 }
 
 int volume_barrier(struct volume *volume)

@@ -92,6 +92,17 @@ int volume_recheck_copies(struct volume *volume, const struct content_row *conte
 int volume_check_file(struct volume *volume, uint64_t id, int (*pace)(void *arg, uint64_t bytes),
 		      void *arg);
 
+struct live;
+
+/*
+ * What is known of the @count files @ids, for who asks for one after the other: as long as it is
+ * held no question about them waits for the catalog. @ret_held: room for @count; NULL: that one
+ * cannot be held, who asks for it is told why.
+ */
+void volume_hold_files(struct volume *volume, const uint64_t *ids, size_t count,
+		       struct live **ret_held);
+void volume_let_go(struct live **held, size_t count);
+
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 
