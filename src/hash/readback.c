@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "hash/ahead.h"
+#include "hash/xxh.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -23,6 +24,9 @@
 
 /* Good for every block device when the kernel does not say (before 6.1). */
 #define DIRECT_ALIGN 4096u
+
+/* Fits into the second-level cache beside what else is there. */
+#define HASH_BYTES ((size_t)128 << 10)
 
 /* 63 ms in all, and then somebody holds them. */
 #define DROP_ATTEMPTS 8
@@ -299,6 +303,25 @@ static int begin_block(struct ahead *ahead, const struct readback *readback, voi
 	return 0;
 }
 
+/* Both hashes of a piece while it is in the processor's cache, which a block is too large for. */
+static uint64_t hash_block(const void *buffer, size_t length, struct digest_state *digest)
+{
+	const char *bytes = buffer;
+	XXH3_state_t block;
+
+	if (!digest)
+		return block_hash(buffer, length);
+	XXH3_INITSTATE(&block);
+	xxh_best()->reset64(&block);
+	for (size_t done = 0; done < length; done += HASH_BYTES) {
+		size_t piece = length - done < HASH_BYTES ? length - done : HASH_BYTES;
+
+		xxh_best()->update64(&block, bytes + done, piece);
+		digest_update(digest, bytes + done, piece);
+	}
+	return xxh_best()->final64(&block);
+}
+
 /* While one block is hashed the next is read. */
 static int read_all(struct reader *reader, struct ahead *ahead, struct readback *readback,
 		    struct digest_state *digest)
@@ -326,9 +349,7 @@ static int read_all(struct reader *reader, struct ahead *ahead, struct readback 
 			r = begin_block(ahead, readback, reader->buffers[turn], next);
 		if (r == 0 && readback->tap)
 			r = readback->tap(readback->arg, buffer, length);
-		readback->map.hash[block] = block_hash(buffer, length);
-		if (whole)
-			digest_update(digest, buffer, length);
+		readback->map.hash[block] = hash_block(buffer, length, whole ? digest : NULL);
 		whole = whole && next == block + 1;
 	}
 	if (r == 0 && whole)
