@@ -583,6 +583,8 @@ int card_look(const struct card_rules *rules, const char *name, const struct car
 	table_init(&look.by_hash);
 	r = look_at(&look, entries, count);
 	look_fini(&look);
+	if (pattern_error() < 0)
+		return -ENOMEM;
 	if (r > 0)
 		*ret_card = take_ptr(card);
 	return r;

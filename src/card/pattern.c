@@ -160,13 +160,31 @@ void pattern_fini(struct pattern *pattern)
 	regfree(&pattern->regex);
 }
 
+static _Thread_local bool no_memory;
+
+static bool matches(const struct pattern *pattern, const char *path, regmatch_t *spans,
+		    size_t count)
+{
+	int r = regexec(&pattern->regex, path, count, spans, 0);
+
+	no_memory |= r == REG_ESPACE;
+	return r == 0;
+}
+
 bool pattern_matches(const struct pattern *pattern, const char *path, struct found *ret_found)
 {
 	/* Without groups it is many times faster, and most paths do not match. */
-	if (regexec(&pattern->regex, path, 0, NULL, 0) != 0)
-		return false;
-	return !ret_found || regexec(&pattern->regex, path, ARRAY_SIZE(ret_found->spans),
-				     ret_found->spans, 0) == 0;
+	return matches(pattern, path, NULL, 0) &&
+	       (!ret_found ||
+		matches(pattern, path, ret_found->spans, ARRAY_SIZE(ret_found->spans)));
+}
+
+int pattern_error(void)
+{
+	int r = no_memory ? -ENOMEM : 0;
+
+	no_memory = false;
+	return r;
 }
 
 size_t pattern_group(const struct pattern *pattern, const struct found *found, enum group group,

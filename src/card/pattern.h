@@ -44,8 +44,15 @@ struct found {
 int pattern_compile(const char *text, struct pattern *ret_pattern, char **ret_message);
 void pattern_fini(struct pattern *pattern);
 
-/* True when all of @path matches; the groups only when @ret_found is not NULL. */
+/* True when all of @path matches; the groups only when @ret_found is not NULL. See pattern_error().
+ */
 bool pattern_matches(const struct pattern *pattern, const char *path, struct found *ret_found);
+
+/*
+ * -ENOMEM: for want of memory a pattern was said not to match in this thread, since this was last
+ * asked. Who judges by patterns asks at the end.
+ */
+int pattern_error(void);
 
 /*
  * What the groups named @group hold, joined, into @buffer of @size bytes, cut to fit. Returns the

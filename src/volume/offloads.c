@@ -363,6 +363,8 @@ int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint6
 		qsort(names.list, names.count, sizeof(*names.list), compare_names);
 	range = (struct range){ names.list, names.count, strlen(top) };
 	r = find_in(&finder, id, top, &range);
+	if (r == 0)
+		r = pattern_error();
 	if (r < 0) {
 		offloads_fini(&found);
 		return r;
