@@ -141,6 +141,33 @@ static void print_table(const json_t *status)
 	print_row("damaged", in_states(status, DAMAGED), 0, "");
 }
 
+/* "A001R2EC (DAY1/A001R2EC)": what a person calls it, and where it is. */
+static void print_offload(const json_t *item)
+{
+	cleanup_free char *path = json_path_value(json_object_get(item, "path"));
+	cleanup_free char *reel = json_path_value(json_object_get(item, "reel"));
+	cleanup_free char *shown = path ? printable(path) : NULL;
+	cleanup_free char *reel_shown = reel ? printable(reel) : NULL;
+	const char *state = json_string_or(item, "state", "?");
+	int64_t files = json_int_or(item, "files", 0), verified = json_int_or(item, "verified", 0);
+	char when[32];
+
+	if (strcmp(state, "settled") == 0)
+		(void)printf(
+			"  card %s: arrived %s; mediafs safe says whether it may be formatted\n",
+			shown ? shown : "?",
+			format_time(json_int_or(item, "settled_ns", 0), when, sizeof(when)));
+	else if (strcmp(state, "many files") == 0)
+		(void)printf("  cards arrive in %s: see mediafs offloads\n", shown ? shown : "?");
+	else
+		(void)printf(
+			"  card %s%s%s%s: %s%s%s%s, %" PRId64 " of %" PRId64 " files verified\n",
+			reel_shown ? reel_shown : "", reel_shown ? " (" : "", shown ? shown : "?",
+			reel_shown ? ")" : "", paint(PAINT_BUSY), state,
+			json_is_true(json_object_get(item, "running")) ? " (mediafs offload)" : "",
+			paint(PAINT_NONE), verified, files);
+}
+
 static void print_path_line(const char *what, const json_t *item)
 {
 	cleanup_free char *path = json_path_value(json_object_get(item, "path"));
@@ -268,6 +295,9 @@ static void print_rest(const json_t *status)
 
 static void print_screen(const struct target *target, const json_t *status, const char *note)
 {
+	const json_t *offload;
+	size_t i;
+
 	(void)printf("%s: %s", json_string_or(status, "site", "?"), target->store);
 	if (target->mountpoint && json_is_true(json_object_get(status, "mounted")))
 		(void)printf(", mounted on %s%s", target->mountpoint,
@@ -281,6 +311,7 @@ static void print_screen(const struct target *target, const json_t *status, cons
 	print_headline(status);
 	print_table(status);
 	(void)putchar('\n');
+	json_array_foreach(json_object_get(status, "offloads"), i, offload) print_offload(offload);
 	print_list(status, "damaged", "damaged");
 	print_list(status, "poison", "set aside");
 	print_sending(status);

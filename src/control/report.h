@@ -47,6 +47,12 @@ int report_limit(struct request *request, const struct settings *settings);
 /* Adds tiers, limit, metered and pause, or "settings_error". */
 int report_settings(struct request *request);
 
+/*
+ * Adds "offloads": cards at and below @path that arrive or arrived lately; of a volume that is not
+ * mounted, and of one with very many names, not all of them are found.
+ */
+int report_arriving_offloads(struct request *request, const char *path);
+
 /* The cards at and below member "path", by the rules of this machine and the store. */
 int report_offloads(struct request *request, struct card_rules **ret_rules,
 		    struct offloads *ret_offloads);

@@ -67,7 +67,8 @@ int report_offloads(struct request *request, struct card_rules **ret_rules,
 	if (r == 0)
 		r = folder ? card_rules_load(folder, &rules) : -ENOMEM;
 	if (r == 0)
-		r = offloads_find(request->source->catalog, rules, row.id, path, ret_offloads);
+		r = offloads_find(request->source->catalog, rules, row.id, path, SIZE_MAX,
+				  ret_offloads);
 	if (r == 0)
 		*ret_rules = take_ptr(rules);
 	return r;

@@ -25,6 +25,9 @@
  *                  ARCHIVED_MAX; only of the whole volume
  *   announced      {files, bytes} that other sites have and no tier yet
  *   queue          {files, bytes, poison}, of the volume
+ *   offloads       [{path, state, reel, running, files, verified}] cards that arrive (see
+ *                  status_offloads.c): running: by mediafs offload; state as in "offloads"; or
+ *                  "many files" of a folder that was not looked into; or "settled", with settled_ns
  *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each; poison with attempts
  *                  and next_try_ns
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
@@ -330,6 +333,8 @@ int request_status(struct request *request)
 		r = add_elsewhere(request, path);
 	if (r == 0)
 		r = add_archived(request, path);
+	if (r == 0)
+		r = report_arriving_offloads(request, path);
 	if (r == 0)
 		r = report_settings(request);
 	if (r == 0)

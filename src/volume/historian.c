@@ -41,6 +41,8 @@ struct historian {
 	struct cond changed;
 	bool stopping;
 	int64_t look_ns; /* monotonic: when to look next; INT64_MAX: when somebody says so */
+	struct settled_offload settled[SETTLED_OFFLOADS_MAX]; /* newest first */
+	size_t settled_count;
 
 	/* Only the thread. */
 	struct table told; /* folder of an offload -> hash of what was said of it, as a pointer */
@@ -325,6 +327,31 @@ static bool lacks_something(struct look *look, const struct offload *offload)
 	return r != 0;
 }
 
+static void note_settled(struct historian *historian, uint64_t folder)
+{
+	struct settled_offload *list = historian->settled;
+	size_t at = 0;
+
+	scoped_lock(&historian->lock);
+	while (at < historian->settled_count && list[at].folder != folder)
+		at++;
+	/* It moves to the front: from its place, or from a new one, or the oldest goes. */
+	if (at == historian->settled_count && at < SETTLED_OFFLOADS_MAX)
+		historian->settled_count++;
+	if (at == SETTLED_OFFLOADS_MAX)
+		at--;
+	memmove(list + 1, list, at * sizeof(*list));
+	list[0] = (struct settled_offload){ folder, realtime_ns() };
+}
+
+size_t historian_settled(struct historian *historian,
+			 struct settled_offload ret_list[SETTLED_OFFLOADS_MAX])
+{
+	scoped_lock(&historian->lock);
+	memcpy(ret_list, historian->settled, sizeof(historian->settled));
+	return historian->settled_count;
+}
+
 static int look_at_offload(struct look *look, const struct offload *offload)
 {
 	struct historian *historian = look->historian;
@@ -367,6 +394,8 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 		tell_not_made(look, offload, error_text(r));
 	verdict_fini(&result.verdict);
 	done_in(&look->notes, offload->path, done);
+	if (done)
+		note_settled(historian, offload->id);
 	look->waits = look->waits || !done;
 	return r == -ECANCELED ? r : 0;
 }
@@ -381,7 +410,7 @@ static int look_in_top(struct look *look, const char *top)
 
 	if (r <= 0)
 		return r;
-	r = offloads_find(catalog, look->rules, row.id, top, &offloads);
+	r = offloads_find(catalog, look->rules, row.id, top, SIZE_MAX, &offloads);
 	for (size_t i = 0; r == 0 && i < offloads.count; i++)
 		r = look_at_offload(look, &offloads.list[i]);
 	return r;

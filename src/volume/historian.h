@@ -13,5 +13,9 @@ int historian_start(struct historian *historian); /* does nothing on a read-only
 void historian_stop(struct historian *historian); /* and joins; may be woken later */
 void historian_free(struct historian *historian);
 
+/* See volume_settled_offloads(). Any thread. */
+size_t historian_settled(struct historian *historian,
+			 struct settled_offload ret_list[SETTLED_OFFLOADS_MAX]);
+
 /* A file was verified, or a setting changed. Costs next to nothing. */
 void historian_wake(struct historian *historian);

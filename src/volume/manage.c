@@ -178,6 +178,12 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	return 0;
 }
 
+size_t volume_settled_offloads(struct volume *volume,
+			       struct settled_offload ret_list[SETTLED_OFFLOADS_MAX])
+{
+	return historian_settled(volume->historian, ret_list);
+}
+
 int volume_set_setting(struct volume *volume, const char *key, const char *value,
 		       char **ret_message)
 {

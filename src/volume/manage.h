@@ -27,6 +27,16 @@ struct volume_status {
 };
 int volume_get_status(struct volume *volume, struct volume_status *ret_status);
 
+/* Offloads whose history was written, or is as it should be, since the start: the last ones. */
+#define SETTLED_OFFLOADS_MAX 16
+struct settled_offload {
+	uint64_t folder;
+	int64_t settled_ns; /* realtime */
+};
+/* Newest first; returns how many. */
+size_t volume_settled_offloads(struct volume *volume,
+			       struct settled_offload ret_list[SETTLED_OFFLOADS_MAX]);
+
 struct store *volume_store(struct volume *volume);
 struct catalog *volume_catalog(struct volume *volume);
 

@@ -16,7 +16,7 @@
 
 struct names {
 	struct offload_name *list; /* owned */
-	size_t count, room;
+	size_t count, room, most;
 };
 
 /* Some names that follow each other: a folder's, without itself. */
@@ -47,6 +47,8 @@ static int add_name(void *arg, const char *path, const struct node_row *row)
 
 	if (!S_ISREG(row->mode) && !S_ISDIR(row->mode))
 		return 0;
+	if (names->count == names->most)
+		return -E2BIG;
 	if (names->count == names->room) {
 		size_t room = names->room ? names->room * 2 : 1024;
 		void *grown = reallocarray(names->list, room, sizeof(*names->list));
@@ -343,9 +345,9 @@ static void mark_same_reels(struct offloads *offloads)
 }
 
 int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint64_t id,
-		  const char *path, struct offloads *ret_offloads)
+		  const char *path, size_t most, struct offloads *ret_offloads)
 {
-	cleanup_with(names_fini) struct names names = { 0 };
+	cleanup_with(names_fini) struct names names = { .most = most };
 	cleanup_free struct card_entry *entries = NULL;
 	cleanup_free char *top = NULL;
 	struct offloads found = { 0 };

@@ -37,10 +37,10 @@ struct offloads {
 
 /*
  * The offloads at and below the folder @id, whose path is @path. @rules must outlive them. Memory:
- * about 250 bytes a name. -ENOMEM, -EUCLEAN.
+ * about 250 bytes a name. -ENOMEM, -EUCLEAN, -E2BIG: there are more than @most names.
  */
 int offloads_find(struct catalog *catalog, const struct card_rules *rules, uint64_t id,
-		  const char *path, struct offloads *ret_offloads);
+		  const char *path, size_t most, struct offloads *ret_offloads);
 void offloads_fini(struct offloads *offloads);
 
 struct volume;

@@ -76,6 +76,48 @@ def test_what_clips_say_is_kept_when_a_card_settles(carts):
     assert not (carts.mnt / "26Y11M29/ascmhl").exists()
 
 
+def test_status_tells_of_cards_that_arrive(carts, tmp_path):
+    def status(path=""):
+        return carts.cmd("status", carts.mnt / path, "--json")
+
+    def told(path=""):
+        return {card["path"]: card for card in json.loads(status(path).stdout)["offloads"]}
+
+    carts.set("manifest.settle", "1h")
+    cards.add(carts.mnt, ["notes/day1.txt"])
+    carts.wait(state="verified")
+    assert told() == {}
+    top = copy(carts, tmp_path, "sony-xavc", "B_ROLL")
+    count = sum(path.is_file() for path in top.rglob("*"))
+    clip = next(top.rglob("*.MXF"))
+    with open(clip, "r+b") as file:
+        file.write(b"still")
+        file.flush()
+        wait_for(lambda: told()["B_ROLL"]["verified"] == count - 1, "all but one")
+        assert told()["B_ROLL"] == {"path": "B_ROLL", "reel": "A247", "state": "arriving",
+                                    "running": False, "files": count, "verified": count - 1}
+        assert f"card A247 (B_ROLL): arriving, {count - 1} of {count} files verified\n" in \
+            carts.cmd("status").stdout
+        assert told("notes") == {} and set(told("B_ROLL")) == {"B_ROLL"}
+    carts.wait(state="verified")
+    assert told()["B_ROLL"]["state"] == "verified"
+    # One that mediafs offload did not bring to its end.
+    marker = carts.mnt / "B_ROLL/.offload.mediafs-parts"
+    marker.touch()
+    wait_for(lambda: told()["B_ROLL"]["running"], "the marker")
+    assert "arriving (mediafs offload)" in carts.cmd("status").stdout
+    marker.unlink()
+    # A folder that is too large to be looked into each time is named.
+    cards.add(carts.mnt, [f"many/{number:05}" for number in range(5001)])
+    wait_for(lambda: told().get("many", {}).get("state") == "many files", "the large folder")
+    shutil.rmtree(carts.mnt / "many")
+    carts.set("manifest.settle", "200ms")
+    settled(carts)
+    card = told()["B_ROLL"]
+    assert card["state"] == "settled" and card["settled_ns"] <= time.time_ns()
+    assert "card B_ROLL: arrived" in carts.cmd("status").stdout
+
+
 def test_a_card_gets_its_history_and_tiers_get_it(carts, tier, tmp_path):
     top = copy(carts, tmp_path, "sony-xavc", "B_ROLL")
     cards.add(carts.mnt, ["notes/day1.txt", "notes/day2.txt"])

@@ -16,6 +16,13 @@ int volume_import(struct volume *volume, const char *tier, const char *prefix,
 	return 0;
 }
 
+size_t volume_settled_offloads(struct volume *volume,
+			       struct settled_offload ret_list[SETTLED_OFFLOADS_MAX])
+{
+	(void)volume, (void)ret_list;
+	return 0;
+}
+
 int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
 		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts)
 {
