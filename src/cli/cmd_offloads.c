@@ -22,6 +22,8 @@ static void print_warnings(const json_t *offload)
 	int64_t differ = json_int_or(offload, "other_bytes", 0);
 	cleanup_free char *path = json_path_value(json_object_get(offload, "broken_off"));
 	cleanup_free char *broken = path ? printable(path) : NULL;
+	cleanup_free char *cut_path = json_path_value(json_object_get(offload, "cut_off"));
+	cleanup_free char *cut = cut_path ? printable(cut_path) : NULL;
 	cleanup_free char *first_path =
 		json_path_value(json_object_get(offload, "other_bytes_path"));
 	cleanup_free char *first = first_path ? printable(first_path) : NULL;
@@ -42,6 +44,11 @@ static void print_warnings(const json_t *offload)
 	if (broken)
 		(void)printf("    %swarning:%s the copy of %s looks broken off: copy it again\n",
 			     paint(PAINT_BAD), paint(PAINT_NONE), broken);
+	if (cut)
+		(void)printf("    %swarning:%s %s is shorter than its header says, as if its copy, "
+			     "or its recording, was broken off%s\n",
+			     paint(PAINT_BAD), paint(PAINT_NONE), cut,
+			     json_int_or(offload, "cut_off_files", 0) > 1 ? " (and others)" : "");
 	shown = other ? printable(other) : NULL;
 	if (shown)
 		(void)printf("    %swarning:%s the same reel is at %s", paint(PAINT_BAD),

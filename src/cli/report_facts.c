@@ -103,6 +103,7 @@ enum report_verdict report_reasons(const struct report *report, const json_t *ca
 	int64_t open = total - damaged - json_int_or(card, "verified", 0);
 	int64_t warnings = (int64_t)json_array_size(json_object_get(card, "warnings")) +
 			   json_int_or(card, "warnings_more", 0);
+	int64_t cut_off = json_int_or(card, "cut_off_files", 0);
 	bool unfinished = strcmp(json_string_or(card, "state", ""), "arriving") == 0 && open <= 0;
 
 	*reasons = (struct reasons){ 0 };
@@ -117,6 +118,11 @@ enum report_verdict report_reasons(const struct report *report, const json_t *ca
 		say(reasons, "no tier is set up: there is no second copy");
 	say_copies(card, reasons);
 	say_policy(report, card, reasons);
+	if (cut_off)
+		say(reasons,
+		    "%" PRId64 " file%s shorter than the header says, as if the copy, or the "
+		    "recording, was broken off",
+		    cut_off, cut_off == 1 ? " is" : "s are");
 	if (warnings)
 		say(reasons, "%" PRId64 " thing%s missing or odd on the card (below)", warnings,
 		    warnings == 1 ? " is" : "s are");

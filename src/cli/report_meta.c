@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/report.h"
+#include "util/cleanup.h"
 #include "util/timecode.h"
 
 /* A further segment makes the clip longer, when both lengths are known. */
@@ -53,6 +54,22 @@ static void merge(json_t *meta, const json_t *said, const json_t *sidecars)
 		(void)json_object_del(answer, "format");
 		merge_first(meta, answer);
 	}
+}
+
+/* Before any other reason for what is not known of it. */
+static void add_cut_off(json_t *meta, const json_t *cut_off)
+{
+	const json_t *first = json_array_get(cut_off, 0);
+	cleanup_free char *path = report_text(json_object_get(first, "path"));
+	char text[512];
+
+	if (!first)
+		return;
+	(void)snprintf(text, sizeof(text),
+		       "shorter than its header says: %.300s has %" PRId64 " of %" PRId64 " bytes",
+		       path ? path : "?", json_int_or(first, "bytes", 0),
+		       json_int_or(first, "whole_bytes", 0));
+	(void)json_object_set_new(meta, "error", json_string_nocheck(text));
 }
 
 /* What follows ------------------------------------------------------------------------------ */
@@ -160,6 +177,7 @@ int report_conclude(struct report *report)
 				return -ENOMEM;
 			merge(meta, json_object_get(clip, "said"),
 			      json_object_get(clip, "sidecars"));
+			add_cut_off(meta, json_object_get(clip, "cut_off"));
 			conclude(clip);
 		}
 	}

@@ -34,6 +34,7 @@ enum safe_reason {
 	SAFE_COPY_UNREACHABLE,
 	SAFE_POLICY,   /* fewer copies than mediafs.conf wants */
 	SAFE_MANIFEST, /* the card is not what its own manifest says */
+	SAFE_CUT_OFF,  /* shorter than it says, and no card to compare it with */
 	SAFE_REASONS
 };
 
@@ -111,7 +112,8 @@ struct safe {
 	struct safe_finding *findings; /* owned */
 	size_t finding_count;
 	bool is_out_of_memory;
-	uint64_t spare; /* copies that are bad, of files that have enough others */
+	uint64_t cut_off; /* files that are shorter than they say, on the card too */
+	uint64_t spare;   /* copies that are bad, of files that have enough others */
 	struct safe_place places[SAFE_PLACES_MAX];
 	size_t place_count;
 	struct safe_disks disks[SAFE_DISKS_MAX]; /* pairs that were compared */

@@ -2,6 +2,7 @@
 /* The volume's side of `mediafs safe`: its policy, and which of its files have the bytes. */
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -491,6 +492,16 @@ void safe_find_files(struct safe *safe)
 	find_by_name(safe);
 }
 
+/* Equal to the card's it is no fault of the copy; without the card nobody can say so. */
+static void add_cut_off(struct safe *safe, const struct safe_file *file, int64_t whole_bytes)
+{
+	if (safe->has_card)
+		safe->cut_off++;
+	else
+		safe_add(safe, SAFE_CUT_OFF, file->path, "%" PRIu64 " of %" PRId64 " bytes",
+			 file->size, whole_bytes);
+}
+
 static int take_again(void *arg, const json_t *line)
 {
 	struct batch *batch = arg;
@@ -510,6 +521,8 @@ static int take_again(void *arg, const json_t *line)
 		file->passed |= PASSED_STILL;
 	else
 		safe_add(batch->safe, SAFE_VOLUME_CHANGED, file->path, "%s", file->at);
+	if (json_int_or(known, "whole_bytes", 0) > 0)
+		add_cut_off(batch->safe, file, json_int_or(known, "whole_bytes", 0));
 	return 0;
 }
 

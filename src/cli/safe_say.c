@@ -35,6 +35,7 @@ static const struct {
 	[SAFE_COPY_UNREACHABLE] = { "copy-unreachable", "a copy cannot be looked at" },
 	[SAFE_POLICY] = { "policy", "too few copies" },
 	[SAFE_MANIFEST] = { "manifest", "not what the card's own manifest says" },
+	[SAFE_CUT_OFF] = { "cut-off", "shorter than the header says: was the copy broken off?" },
 };
 
 void safe_fini(struct safe *safe)
@@ -231,6 +232,10 @@ static void print_notes(const struct safe *safe)
 	if (safe->cached_files)
 		(void)printf("  note: %" PRIu64 " files came from memory, not from the card\n",
 			     safe->cached_files);
+	if (safe->cut_off)
+		(void)printf("  WARNING: %" PRIu64 " file%s shorter than the header says; the card "
+			     "has the same bytes\n",
+			     safe->cut_off, safe->cut_off == 1 ? " is" : "s are");
 	if (!safe->has_card)
 		(void)puts("  not checked: the card itself, and whether all of it was copied: put "
 			   "it in and run\n"
@@ -306,7 +311,7 @@ static json_t *verdict_json(const struct safe *safe)
 			(void)json_array_append_new(list, reason_json(safe, reason));
 	}
 	object = json_pack(
-		"{s:s,s:b,s:b,s:o,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "verdict",
+		"{s:s,s:b,s:b,s:o,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "verdict",
 		safe_is_safe(safe) ? "safe" : "not safe", "card_checked", safe->has_card, "checked",
 		safe_was_checked(safe), "name", json_path(safe->name ? safe->name : ""), "label",
 		"", "uuid", safe->identity.uuid, "device_bytes",
@@ -314,7 +319,8 @@ static json_t *verdict_json(const struct safe *safe)
 		(json_int_t)safe->bytes, "litter_files", (json_int_t)safe->litter_files,
 		"manifests", (json_int_t)safe->manifests, "cached_files",
 		(json_int_t)safe->cached_files, "spare_bad_copies", (json_int_t)safe->spare,
-		"copies", places_json(safe), "reasons", list);
+		"cut_off_files", (json_int_t)safe->cut_off, "copies", places_json(safe), "reasons",
+		list);
 	if (!object)
 		return NULL;
 	(void)json_object_set_new(object, "label", json_path(safe->identity.label));

@@ -63,8 +63,10 @@ int report_rule_errors(struct request *request, const struct card_rules *rules);
 /*
  * An offload: what card_json() tells, path, id, state ("arriving", "verified", "stored", "damaged",
  * "empty"), verified and stored (of total_files, which counts junk too), damaged, sealed (the
- * folder itself), same_reel (the path of another offload, or null), other_bytes (files whose paths
- * are there too, with other bytes), other_bytes_path (the first, or null). New reference.
+ * folder itself), broken_off and cut_off (paths of clips that look as if their copies were, or
+ * null), cut_off_files (how many are shorter than they say), same_reel (the path of another
+ * offload, or null), other_bytes (files whose paths are there too, with other bytes),
+ * other_bytes_path (the first, or null). New reference.
  */
 int offload_json(struct request *request, const struct offload *offload, bool with_clips,
 		 json_t **ret_object);

@@ -9,6 +9,7 @@
 #include "util/error.h"
 #include "util/io.h"
 #include "volume/manage.h"
+#include "volume/media.h"
 
 /*
  * "known": what the catalog knows of "items", at most KNOWN_ITEMS_MAX. An item is {size, digest}, a
@@ -21,6 +22,8 @@
  *               generation, state, size, mtime_ns, verified, verified_ns (when its bytes here were
  *               last read back and matched, 0 never), damaged, error, resident_bytes
  *   files_more  there are others
+ *   whole_bytes of a path: what it would have if it were as long as it says; 0: it is, or nobody
+ *               looked
  *   copies      of the content: tier, kind ("s3", "file"), offsite, confirmed_ns, checked_ns, bad;
  *               kind is null of a tier that mediafs.conf no longer has (then it is no copy)
  */
@@ -89,6 +92,14 @@ static json_t *copy_json(const struct request *request, const struct copy_row *c
 			 "bad", copy->bad);
 }
 
+static int add_whole_bytes(struct answer *answer, uint64_t content)
+{
+	uint64_t bytes;
+	int r = media_whole_bytes(answer->request->source->catalog, content, &bytes);
+
+	return r < 0 ? r : add(answer, "whole_bytes", json_integer((json_int_t)bytes));
+}
+
 static int add_copies(struct answer *answer, uint64_t content)
 {
 	cleanup_json json_t *list = json_array();
@@ -149,6 +160,8 @@ static int answer_path(struct answer *answer, const char *path)
 	if (r == 0)
 		r = add_files(answer, &file, found > 0);
 	free(file.path);
+	if (r >= 0)
+		r = add_whole_bytes(answer, content.id);
 	return r < 0 ? r : add_copies(answer, content.id);
 }
 

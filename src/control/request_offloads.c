@@ -7,6 +7,7 @@
 #include "control/report.h"
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "volume/media.h"
 #include "volume/offloads.h"
 
 int offload_json(struct request *request, const struct offload *offload, bool with_clips,
@@ -15,24 +16,28 @@ int offload_json(struct request *request, const struct offload *offload, bool wi
 	cleanup_json json_t *object = NULL;
 	cleanup_json json_t *more = NULL;
 	struct node_row row = { 0 };
-	const char *broken = NULL;
+	const char *broken = NULL, *cut = NULL;
+	uint64_t cut_files = 0;
 	int r = catalog_get_node(request->source->catalog, offload->id, &row);
 	bool sealed = row.flags & NODE_SEALED;
 
 	if (r >= 0 && request->source->volume)
 		r = offload_broken_off(request->source->volume, offload, &broken);
+	if (r >= 0)
+		r = media_cut_off(request->source->catalog, offload, &cut, &cut_files);
 	if (r < 0)
 		return r;
 	object = card_json(offload->card, with_clips);
 	more = json_pack(
-		"{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o,s:o,s:I,s:o}", "path",
+		"{s:o,s:I,s:s,s:I,s:I,s:I,s:I,s:b,s:o,s:o,s:o,s:I,s:I,s:o}", "path",
 		json_path(offload->path), "id", (json_int_t)offload->id, "state",
 		offload_state(offload), "total_files", (json_int_t)offload->files, "verified",
 		(json_int_t)offload->verified, "stored", (json_int_t)offload->stored, "damaged",
 		(json_int_t)offload->damaged, "sealed", sealed, "same_reel",
 		offload->same_reel ? json_path(offload->same_reel) : json_null(), "broken_off",
-		broken ? json_path(broken) : json_null(), "other_bytes",
-		(json_int_t)offload->other_bytes, "other_bytes_path",
+		broken ? json_path(broken) : json_null(), "cut_off",
+		cut ? json_path(cut) : json_null(), "cut_off_files", (json_int_t)cut_files,
+		"other_bytes", (json_int_t)offload->other_bytes, "other_bytes_path",
 		offload->other_bytes_path ? json_path(offload->other_bytes_path) : json_null());
 	if (!object || !more || json_object_update(object, more) < 0)
 		return -ENOMEM;

@@ -25,7 +25,8 @@
  * wants), least_copies, least_offsite (of any of them)
  *   clip   what card_clip_json() tells; verified, stored, damaged (of files); copies (tiers that
  * have all its files); mtime_ns; digest of the media file, null when there are several; media, its
- * first paths; said and sidecars, what mediafs-probe says of media files that tell of the clip, and
+ * first paths; cut_off [{path, bytes, whole_bytes}] of files that are shorter than the lengths in
+ * them say; said and sidecars, what mediafs-probe says of media files that tell of the clip, and
  * of XML beside them (volume/media.h)
  *
  * While files are looked at: lines "progress" {done, files}. The last line: store, site, tiers
@@ -55,8 +56,8 @@ struct tally {
 
 struct clip_report {
 	struct tally tally;
-	json_t *media, *said, *sidecars; /* owned */
-	uint64_t content;                /* of the one media file */
+	json_t *media, *said, *sidecars, *cut_off; /* owned */
+	uint64_t content;                          /* of the one media file */
 };
 
 struct report {
@@ -299,12 +300,12 @@ static int emit_clip(const struct report *report, size_t i)
 
 	for (size_t j = 0; j < report->tier_count; j++)
 		copies += clip->tally.tiers[j].files == clip->tally.files;
-	more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:O,s:O,s:O}", "verified",
+	more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:O,s:O,s:O,s:O}", "verified",
 			 (json_int_t)clip->tally.verified, "stored", (json_int_t)clip->tally.stored,
 			 "damaged", (json_int_t)clip->tally.damaged, "copies", copies, "mtime_ns",
 			 (json_int_t)clip->tally.mtime_ns, "digest",
 			 digest_json(report, clip->content), "media", clip->media, "said",
-			 clip->said, "sidecars", clip->sidecars);
+			 clip->said, "sidecars", clip->sidecars, "cut_off", clip->cut_off);
 	if (!object || !more || json_object_update_new(object, more) < 0) {
 		json_decref(object);
 		return -ENOMEM;
@@ -340,7 +341,14 @@ static int add_said(struct report *report)
 		const struct media_file *file = &media.files[i];
 		struct clip_report *clip = &report->clips[file->clip];
 
-		if (file->said)
+		int64_t whole = json_int_or(file->said, "whole_bytes", 0);
+
+		if (whole > 0)
+			r = append(clip->cut_off, LIST_MAX,
+				   json_pack("{s:o,s:I,s:I}", "path", json_path(file->name->path),
+					     "bytes", (json_int_t)file->name->row.size,
+					     "whole_bytes", (json_int_t)whole));
+		if (r == 0 && file->said && file->kind != MEDIA_OTHER)
 			r = append(file->kind == MEDIA_SIDECAR ? clip->sidecars : clip->said,
 				   SIZE_MAX, json_incref(file->said));
 	}
@@ -354,6 +362,7 @@ static void clip_report_fini(struct clip_report *clip)
 	json_decref(clip->media);
 	json_decref(clip->said);
 	json_decref(clip->sidecars);
+	json_decref(clip->cut_off);
 }
 
 static int report_card(struct report *report, const struct offload *offload)
@@ -372,7 +381,10 @@ static int report_card(struct report *report, const struct offload *offload)
 		clips[i].media = json_array();
 		clips[i].said = json_array();
 		clips[i].sidecars = json_array();
-		r = clips[i].media && clips[i].said && clips[i].sidecars ? 0 : -ENOMEM;
+		clips[i].cut_off = json_array();
+		r = clips[i].media && clips[i].said && clips[i].sidecars && clips[i].cut_off
+			    ? 0
+			    : -ENOMEM;
 	}
 	for (size_t i = 0; r == 0 && i < offload->name_count; i++)
 		r = add_name(report, &offload->names[i], &card->places[i]);

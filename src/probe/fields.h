@@ -15,6 +15,7 @@
  *   reel, scene, take, circled (true), note, project, camera, date, gamma
  *   audio_channels, audio_rate (samples a second), audio_bits, samples
  *   tracks             names of the channels
+ *   whole_bytes        what the file has at least, by the lengths in it, when it is shorter
  *   again              true: another look may say more (run.c)
  */
 #include <stdint.h>

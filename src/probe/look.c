@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "probe/extent.h"
+#include "probe/fields.h"
 #include "probe/sidecar.h"
 
 #define HEAD_BYTES 16
@@ -72,7 +74,11 @@ static int look(struct source *source, json_t *fields)
 
 int look_at_file(struct source *source, json_t *fields)
 {
+	uint64_t extent = extent_of(source);
 	int r = look(source, fields);
+
+	if (extent)
+		field_number(fields, "whole_bytes", (int64_t)extent);
 
 	(void)json_object_del(fields, SIDECAR_DROP); /* the timecode says it now */
 	return r;

@@ -23,6 +23,7 @@
 #include "volume/media.h"
 #include "volume/offloads.h"
 #include "volume/seals.h"
+#include "volume/settled.h"
 
 #define FOLDERS_AT_ONCE 4096             /* in one look; the others in the next */
 #define PAUSE_LEAST_NS (100 * NS_PER_MS) /* between two looks */
@@ -41,8 +42,7 @@ struct historian {
 	struct cond changed;
 	bool stopping;
 	int64_t look_ns; /* monotonic: when to look next; INT64_MAX: when somebody says so */
-	struct settled_offload settled[SETTLED_OFFLOADS_MAX]; /* newest first */
-	size_t settled_count;
+	struct settled settled;
 
 	/* Only the thread. */
 	struct table told; /* folder of an offload -> hash of what was said of it, as a pointer */
@@ -327,29 +327,12 @@ static bool lacks_something(struct look *look, const struct offload *offload)
 	return r != 0;
 }
 
-static void note_settled(struct historian *historian, uint64_t folder)
-{
-	struct settled_offload *list = historian->settled;
-	size_t at = 0;
-
-	scoped_lock(&historian->lock);
-	while (at < historian->settled_count && list[at].folder != folder)
-		at++;
-	/* It moves to the front: from its place, or from a new one, or the oldest goes. */
-	if (at == historian->settled_count && at < SETTLED_OFFLOADS_MAX)
-		historian->settled_count++;
-	if (at == SETTLED_OFFLOADS_MAX)
-		at--;
-	memmove(list + 1, list, at * sizeof(*list));
-	list[0] = (struct settled_offload){ folder, realtime_ns() };
-}
-
 size_t historian_settled(struct historian *historian,
 			 struct settled_offload ret_list[SETTLED_OFFLOADS_MAX])
 {
 	scoped_lock(&historian->lock);
-	memcpy(ret_list, historian->settled, sizeof(historian->settled));
-	return historian->settled_count;
+	memcpy(ret_list, historian->settled.list, sizeof(historian->settled.list));
+	return historian->settled.count;
 }
 
 static int look_at_offload(struct look *look, const struct offload *offload)
@@ -394,8 +377,10 @@ static int look_at_offload(struct look *look, const struct offload *offload)
 		tell_not_made(look, offload, error_text(r));
 	verdict_fini(&result.verdict);
 	done_in(&look->notes, offload->path, done);
-	if (done)
-		note_settled(historian, offload->id);
+	if (done) {
+		scoped_lock(&historian->lock);
+		settled_note(&historian->settled, offload->id);
+	}
 	look->waits = look->waits || !done;
 	return r == -ECANCELED ? r : 0;
 }

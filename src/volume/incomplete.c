@@ -4,7 +4,8 @@
  * beside files that have another time than that of their writing, a clip that has its own was not
  * finished. Nothing follows from it where no file's time was set.
  *
- * What the rules for cards find to be missing may be missing on the card too.
+ * What the rules for cards find to be missing may be missing on the card too, and a clip that is
+ * shorter than its header says may be so on the card: a camera lost its power.
  */
 #include "volume/incomplete.h"
 
@@ -17,6 +18,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/units.h"
+#include "volume/media.h"
 #include "volume/seals.h"
 #include "volume/tree.h"
 
@@ -149,6 +151,43 @@ static const struct card_warning *find_missing(const struct card *card)
 	return NULL;
 }
 
+/* 1: the file was made after @since_ns, or nobody knows when; 0: before, or it is gone. */
+static int was_made_since(struct volume *volume, const struct node_row *row, int64_t since_ns)
+{
+	cleanup_close int fd = tree_open(volume, row->id, O_PATH);
+	struct statx st;
+
+	if (fd < 0)
+		return fd == -ESTALE || fd == -ENOENT ? 0 : fd;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) < 0)
+		return -errno;
+	return !(st.stx_mask & STATX_BTIME) || stamp_ns(&st.stx_btime) > since_ns;
+}
+
+/* 1: *ret_path is shorter than it says, and not sealed already: then nothing could be mended. */
+static int is_cut_off(struct volume *volume, const struct offload *offload, int64_t newest_ns,
+		      const char **ret_path)
+{
+	int64_t sealed_ns = seals_since(volume->seals, offload->id);
+	cleanup_with(media_fini) struct media media = { 0 };
+	int r = seals_was_opened(volume->seals, offload->id);
+
+	if (r != 0 || !is_recent(newest_ns, wait_ns(volume, WAIT_FOR_COPY)))
+		return r < 0 ? r : 0;
+	r = media_of(offload, &media);
+	for (size_t i = 0; r == 0 && i < media.count; i++) {
+		const struct offload_name *name = media.files[i].name;
+		uint64_t bytes;
+
+		r = media_whole_bytes(volume->catalog, name->row.content, &bytes);
+		if (r == 0 && bytes)
+			r = was_made_since(volume, &name->row, sealed_ns);
+		if (r > 0)
+			*ret_path = name->path;
+	}
+	return r;
+}
+
 int offload_looks_incomplete(struct volume *volume, const struct offload *offload,
 			     int64_t newest_ns, char *ret_why, size_t size)
 {
@@ -164,6 +203,15 @@ int offload_looks_incomplete(struct volume *volume, const struct offload *offloa
 			       "copy it again. If it is whole: mediafs manifest create, mediafs "
 			       "seal",
 			       path);
+	if (r == 0) {
+		r = is_cut_off(volume, offload, newest_ns, &path);
+		if (r > 0)
+			(void)snprintf(ret_why, size,
+				       "%s is shorter than its header says, as if its copy was "
+				       "broken off: copy it again. If the card has it so: mediafs "
+				       "manifest create, mediafs seal",
+				       path);
+	}
 	if (r != 0 || !missing || !is_recent(newest_ns, rest_ns))
 		return r;
 	r = seals_was_opened(volume->seals, offload->id);

@@ -46,13 +46,21 @@ static bool is_xml(const char *path)
 	return length > 4 && strcasecmp(path + length - 4, ".xml") == 0;
 }
 
-/* All segments, for only together they are as long as the clip; else its first file tells. */
+/*
+ * All segments, for only together they are as long as the clip; else its first file tells. Of
+ * frames the last one is what a copy ended with, if it was broken off.
+ */
 static bool takes(const struct card_clip *clip, const struct card_place *place, const char *path,
 		  struct taken *taken, enum media_kind *ret_kind)
 {
 	if (place->media) {
-		*ret_kind = taken->media ? MEDIA_SEGMENT : MEDIA_FIRST;
-		return (clip->segments > 1 || !taken->media) && taken->media++ < CLIP_MEDIA_MAX;
+		unsigned before = taken->media++;
+
+		*ret_kind = !before              ? MEDIA_FIRST
+			    : clip->segments > 1 ? MEDIA_SEGMENT
+						 : MEDIA_OTHER;
+		return clip->frames ? !before || taken->media == clip->media
+				    : before < CLIP_MEDIA_MAX;
 	}
 	*ret_kind = MEDIA_SIDECAR;
 	return is_xml(path) && taken->sidecars++ < CLIP_SIDECARS_MAX;
@@ -114,6 +122,44 @@ static int recall(const struct media_look *look, struct media_file *file)
 	if (version >= MEDIAFS_PROBE_VERSION || !is_here(row))
 		file->said = json_loads(text, 0, NULL); /* NULL: as if it were not there */
 	return 0;
+}
+
+static uint64_t whole_bytes(const json_t *said)
+{
+	int64_t bytes = json_int_or(said, "whole_bytes", 0);
+
+	return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+int media_whole_bytes(struct catalog *catalog, uint64_t content, uint64_t *ret_bytes)
+{
+	cleanup_free char *text = NULL;
+	cleanup_json json_t *said = NULL;
+	int64_t version;
+	int r = content ? catalog_get_said(catalog, content, &version, &text) : 0;
+
+	if (r > 0)
+		said = json_loads(text, 0, NULL);
+	*ret_bytes = whole_bytes(said);
+	return r < 0 ? r : 0;
+}
+
+int media_cut_off(struct catalog *catalog, const struct offload *offload, const char **ret_path,
+		  uint64_t *ret_files)
+{
+	cleanup_with(media_fini) struct media media = { 0 };
+	int r = media_of(offload, &media);
+
+	*ret_files = 0;
+	for (size_t i = 0; r == 0 && i < media.count; i++) {
+		const struct offload_name *name = media.files[i].name;
+		uint64_t bytes = 0;
+
+		r = media_whole_bytes(catalog, name->row.content, &bytes);
+		if (r == 0 && bytes && !(*ret_files)++)
+			*ret_path = name->path;
+	}
+	return r < 0 ? r : *ret_files > 0;
 }
 
 /* 1: what was looked at, under its path, is still the content whose row we had. */
@@ -348,5 +394,7 @@ int media_look(const struct media_look *look, struct media *media)
 		return 0;
 	for (size_t i = 0; r == 0 && i < asking.done; i++)
 		r = lasts[i] ? keep(look, files[i]) : 0;
+	/* Who asks next finds it there. */
+	(void)catalog_barrier(look->catalog);
 	return 0;
 }

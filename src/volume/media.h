@@ -17,6 +17,7 @@ enum media_kind {
 	MEDIA_FIRST,   /* of a clip's files of picture or sound, by path */
 	MEDIA_SEGMENT, /* a further one, which makes the clip longer */
 	MEDIA_SIDECAR, /* XML */
+	MEDIA_OTHER,   /* only for whether it is whole: other tracks, the last frame */
 };
 
 struct media_file {
@@ -32,6 +33,16 @@ struct media {
 	size_t count;
 	const char *error; /* static: why nobody could look; NULL: somebody did */
 };
+
+/*
+ * 1: *ret_path (borrowed from @offload), and *ret_files in all, are files that by what is kept of
+ * them are shorter than the lengths in them say. 0: none. -ENOMEM, or what the catalog says.
+ */
+int media_cut_off(struct catalog *catalog, const struct offload *offload, const char **ret_path,
+		  uint64_t *ret_files);
+
+/* By what is kept of the content: the bytes it would have if it were whole; 0: it seems to be. */
+int media_whole_bytes(struct catalog *catalog, uint64_t content, uint64_t *ret_bytes);
 
 /* Which files of @offload tell of its clips; none is looked at yet. -ENOMEM. */
 int media_of(const struct offload *offload, struct media *ret_media);

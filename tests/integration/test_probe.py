@@ -95,6 +95,46 @@ def test_frames_and_clips_that_others_cannot_make(tmp_path):
         assert set(answers[name]) == {"error"}, name
 
 
+def w64(samples=100):
+    """Sony's Wave64: sizes of 64 bits that hold their own headers."""
+    def chunk(name, data):
+        guid = name + bytes.fromhex("f3acd3118cd100c04f8edb8a")
+        return guid + struct.pack("<Q", 24 + len(data)) + data + bytes(-len(data) % 8)
+
+    body = (bytes.fromhex("77617665f3acd3118cd100c04f8edb8a")
+            + chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, 48000, 192000, 4, 16))
+            + chunk(b"data", bytes(samples * 4)))
+    return (bytes.fromhex("726966662e91cf11a5d628db04c10000")
+            + struct.pack("<Q", 24 + len(body)) + body)
+
+
+def test_what_is_shorter_than_it_says_is_told(masters, tmp_path):
+    folder, _ = masters
+    files = {name: (folder / name).read_bytes() for name in ("a.mov", "b.mxf", "c.mp4", "e.dpx",
+                                                              "s.wav")}
+    files["d.w64"] = w64()
+    wav = files["s.wav"]
+    files["f.wav"] = (b"RF64" + b"\xff" * 4 + b"WAVEds64"
+                      + struct.pack("<IQQQI", 28, len(wav) + 28, 0, 0, 0) + wav[12:])
+    files["g.R3D"] = red_clip()[:-4096] + struct.pack(">I4s", 4096, b"REDV") + bytes(4088)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / f"cut-{name}").write_bytes(data[:len(data) * 2 // 3])
+    # A recorder that never came to fill in its sizes; and bytes of a camera's own behind the last.
+    files["open.wav"] = wav[:4] + bytes(4) + wav[8:]
+    files["more.mov"] = files["a.mov"] + b"\x7f\0\0\0ABCD" + bytes(100)
+    for name in ("open.wav", "more.mov"):
+        (tmp_path / name).write_bytes(files[name])
+    for answer in probe("--in", tmp_path, paths=files):
+        assert "whole_bytes" not in answer, answer
+    cut = [name for name in files if (tmp_path / f"cut-{name}").exists()]
+    assert len(cut) == len(files) - 2
+    for name, answer in zip(cut, probe("--in", tmp_path, paths=[f"cut-{name}" for name in cut])):
+        # At least so many: of MOV what stands behind the media, of MXF from its footer on, is not
+        # counted.
+        assert len(files[name]) * 2 // 3 < answer["whole_bytes"] <= len(files[name]), answer
+
+
 def damage(chance, data):
     """1 to 64 bytes changed in the first or last 64 KiB, pieces moved, or the end cut off."""
     data = bytearray(data)

@@ -345,3 +345,44 @@ TEST(impossible_timecode_and_text_are_left_out)
 	field_text(fields, "reel", "second");
 	check_str(json_string_or(fields, "reel", ""), "A  ??");
 }
+
+/* What an element with a length too large to be true, or of no known kind, says is not believed. */
+TEST(only_known_lengths_tell_of_more_bytes)
+{
+	static const struct {
+		const char *bytes;
+		int64_t whole_bytes;
+	} rows[] = {
+		{ "\0\0\0\x40"
+		  "ftypqt  \0\0\0\0qt  ............",
+		  64 },
+		{ "\0\0\0\x20"
+		  "ftypqt  \0\0\0\0qt  ............",
+		  0 },
+		{ "\0\0\0\x40"
+		  "abcdqt  \0\0\0\0qt  ............",
+		  0 },
+		{ "\0\0\0\1mdat\xff\xff\xff\xff\xff\xff\xff\xff................", 0 },
+		{ "\0\0\0\1mdat\0\0\0\1\0\0\0\0................", 1ll << 32 },
+		{ "RIFF\x40\0\0\0WAVE....................", 71 },
+		{ "RIFF\xff\xff\xff\xffWAVE....................", 0 },
+		{ "RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff....", 0 },
+		{ "SDPX............\0\0\x10\0............", 4096 },
+		{ "XPDS............\0\x10\0\0............", 4096 },
+		{ "SDPX............\xff\xff\xff\xff............", 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+		cleanup_json json_t *fields = json_object();
+		struct source source;
+
+		check_int(write_file(AT_FDCWD, scratch_file(dir, "x"), rows[i].bytes, 32, 0644), 0);
+		check_int(source_open(-1, scratch_file(dir, "x"), &source), 0);
+		(void)look_at_file(&source, fields);
+		source_close(&source);
+		if (json_int_or(fields, "whole_bytes", 0) != rows[i].whole_bytes)
+			test_fail(__FILE__, __LINE__, "row %zu: %lld", i,
+				  (long long)json_int_or(fields, "whole_bytes", 0));
+	}
+}
