@@ -37,6 +37,8 @@ STATEMENT(sql_believe, "DELETE FROM doubts WHERE tier = ?1 AND key = ?2 AND cont
 		       " AND proven = 1");
 STATEMENT(sql_clear, "DELETE FROM doubts WHERE tier = ?1 AND key = ?2 AND content = ?3"
 		     " AND proven = 0 AND noted = ?4");
+STATEMENT(sql_put_off, "UPDATE doubts SET due_ns = ?5 WHERE tier = ?1 AND key = ?2"
+		       " AND content = ?3 AND proven = 0 AND noted = ?4");
 STATEMENT(sql_open, "SELECT tier, content, key, noted FROM doubts WHERE proven = 0"
 		    " AND tier = ?1 AND due_ns <= ?2 ORDER BY due_ns LIMIT ?3");
 STATEMENT(sql_is_lost, "SELECT 1 FROM doubts WHERE tier = ?1 AND key = ?2 AND content = ?3"
@@ -87,6 +89,7 @@ int db_prove_bad(struct db *db, uint64_t content, uint32_t tier)
 struct doubt_step {
 	struct step step;
 	struct doubt_row row; /* without key */
+	int64_t due_ns;       /* 0: it goes */
 	char key[];
 };
 
@@ -108,27 +111,36 @@ int catalog_doubt_copy(struct catalog *catalog, uint64_t content, uint32_t tier)
 	return step_submit(catalog, &doubt->step, 0);
 }
 
-static int apply_clear(struct db *db, struct step *step)
+static int apply_looked(struct db *db, struct step *step)
 {
 	const struct doubt_step *doubt = (const struct doubt_step *)step;
-	struct query query = query_about_key(db, &sql_clear, doubt->row.tier, doubt->key);
+	struct query query = query_about_key(db, doubt->due_ns ? &sql_put_off : &sql_clear,
+					     doubt->row.tier, doubt->key);
 
 	query_int(&query, (int64_t)doubt->row.content);
 	query_int(&query, (int64_t)doubt->row.noted);
+	if (doubt->due_ns)
+		query_int(&query, doubt->due_ns);
 	return query_run(&query);
 }
 
-int catalog_clear_doubt(struct catalog *catalog, const struct doubt_row *row)
+int catalog_put_off_doubt(struct catalog *catalog, const struct doubt_row *row, int64_t due_ns)
 {
 	size_t key_bytes = strlen(row->key) + 1;
-	struct doubt_step *doubt = step_new(sizeof(*doubt) + key_bytes, apply_clear);
+	struct doubt_step *doubt = step_new(sizeof(*doubt) + key_bytes, apply_looked);
 
 	if (!doubt)
 		return -ENOMEM;
 	doubt->row = *row;
 	doubt->row.key = NULL;
+	doubt->due_ns = due_ns;
 	memcpy(doubt->key, row->key, key_bytes);
 	return step_submit(catalog, &doubt->step, 0);
+}
+
+int catalog_clear_doubt(struct catalog *catalog, const struct doubt_row *row)
+{
+	return catalog_put_off_doubt(catalog, row, 0);
 }
 
 void doubt_rows_free(struct doubt_row *rows, size_t count)

@@ -32,6 +32,9 @@ int catalog_get_doubts(struct catalog *catalog, uint32_t tier, int64_t now_ns, s
 /* Queued. The copy of @content in @tier is to be looked at now. */
 int catalog_doubt_copy(struct catalog *catalog, uint64_t content, uint32_t tier);
 
+/* Queued. It was looked at too early to be sure: again at @due_ns, unless it was noted again. */
+int catalog_put_off_doubt(struct catalog *catalog, const struct doubt_row *row, int64_t due_ns);
+
 /* Queued. It was looked at: @row goes, unless it was noted again since it was read, or is proven.
  */
 int catalog_clear_doubt(struct catalog *catalog, const struct doubt_row *row);

@@ -32,6 +32,7 @@ enum safe_reason {
 	SAFE_COPY_DAMAGED,
 	SAFE_COPY_MISSING,
 	SAFE_COPY_UNREACHABLE,
+	SAFE_COPY_UNSETTLED,
 	SAFE_POLICY,   /* fewer copies than mediafs.conf wants */
 	SAFE_MANIFEST, /* the card is not what its own manifest says */
 	SAFE_CUT_OFF,  /* shorter than it says, and no card to compare it with */

@@ -132,7 +132,9 @@ static bool tell_bad_copies(struct safe *safe, const struct safe_file *file, con
 		const char *tier = json_string_or(one, "tier", "?");
 		enum safe_reason reason = strcmp(result, "damaged") == 0   ? SAFE_COPY_DAMAGED
 					  : strcmp(result, "missing") == 0 ? SAFE_COPY_MISSING
-									   : SAFE_COPY_UNREACHABLE;
+					  : strcmp(result, "unsettled") == 0
+						  ? SAFE_COPY_UNSETTLED
+						  : SAFE_COPY_UNREACHABLE;
 
 		if (strcmp(result, "good") == 0 || strcmp(result, "unconfigured") == 0)
 			continue;

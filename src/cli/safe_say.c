@@ -33,6 +33,8 @@ static const struct {
 	[SAFE_COPY_DAMAGED] = { "copy-damaged", "a copy is DAMAGED" },
 	[SAFE_COPY_MISSING] = { "copy-missing", "a copy is missing" },
 	[SAFE_COPY_UNREACHABLE] = { "copy-unreachable", "a copy cannot be looked at" },
+	[SAFE_COPY_UNSETTLED] = { "copy-unsettled",
+				  "a copy is so new that another site may still write over it" },
 	[SAFE_POLICY] = { "policy", "too few copies" },
 	[SAFE_MANIFEST] = { "manifest", "not what the card's own manifest says" },
 	[SAFE_CUT_OFF] = { "cut-off", "shorter than the header says: was the copy broken off?" },

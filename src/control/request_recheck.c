@@ -22,7 +22,7 @@
  *   store   good (all of it is here and was just read without a mistake), whole, device, error,
  *           errno (null: none)
  *   copies  tier, kind, offsite, device (null: not on this machine), result ("good", "missing",
- *           "damaged", "unreachable", "unconfigured"), error
+ *           "damaged", "unreachable", "unconfigured", "unsettled"), error
  *
  * or {error, errno}: ESTALE when the file is not, or no longer, of that generation and content. A
  * device is an st_dev.
@@ -81,6 +81,8 @@ static const char *result_name(int result)
 		return "damaged";
 	case -ENODEV:
 		return "unconfigured";
+	case -ENOTUNIQ:
+		return "unsettled";
 	default:
 		return "unreachable";
 	}

@@ -12,6 +12,7 @@
  *   [transfer] limit = 0   timetable = "mon-fri 07:00-19:00 20M" (util/timetable.h)
  *              metered = no   lower_effort = yes   pause = no   retry_max = 10min
  *              required_copies = 1   hydrate_timeout = 60s   read_ahead = 16M
+ *              overwrite_wait = 10min
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
  *   [safe]     copies = 2   offsite = 1   distinct_devices = yes
@@ -42,6 +43,7 @@ enum setting {
 	SETTING_PAUSE,           /* 0, 1 */
 	SETTING_RETRY_MAX,       /* ns, longest back-off */
 	SETTING_REQUIRED_COPIES, /* before eviction */
+	SETTING_OVERWRITE_WAIT,  /* ns until a copy counts that another site may write over */
 	SETTING_HYDRATE_TIMEOUT, /* ns a reader waits */
 	SETTING_READ_AHEAD,      /* bytes */
 	SETTING_SAFE_COPIES,     /* of a card's files, before it may be formatted */

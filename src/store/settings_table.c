@@ -51,6 +51,10 @@ const struct setting_row setting_rows[] = {
 	  "a duration from 100ms to 1d", "longest pause between two attempts" },
 	{ SETTING_REQUIRED_COPIES, TYPE_COUNT, "transfer.required_copies", "1", 1, 16,
 	  "a number from 1 to 16", "verified copies elsewhere before a block may be freed" },
+	{ SETTING_OVERWRITE_WAIT, TYPE_DURATION, "transfer.overwrite_wait", "10min", 0, DAYS,
+	  "a duration up to 1d; less than 10min only where no other site writes",
+	  "where a server cannot refuse to write over an object, a copy counts this long after it "
+	  "was stored, for eviction and for safe" },
 	{ SETTING_HYDRATE_TIMEOUT, TYPE_DURATION, "transfer.hydrate_timeout", "60s",
 	  100 * NS_PER_MS, DAYS, "a duration from 100ms to 1d",
 	  "a reader of absent blocks waits this long, then gets an error" },

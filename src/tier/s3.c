@@ -477,12 +477,14 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	digest_of(bytes, object->size, &digest);
 	if (!digest_equal(&digest, &object->digest))
 		return -ESTALE;
-	return s3_put_whole(s3, key, bytes, object, source);
+	r = s3_put_whole(s3, key, bytes, object, source);
+	/* So slow a line brings it there only in a part, of which nobody sees anything. */
+	return r == -ETIME ? s3_put_parts(s3, key, object, source, NULL) : r;
 }
 
-static bool s3_may_overwrite(struct tier *tier)
+static bool s3_may_overwrite(struct tier *tier, uint64_t size)
 {
-	return atomic_load(&s3_of(tier)->put_condition) != S3_HONOURED;
+	return !s3_keeps_condition(s3_of(tier), size > S3_PART_MIN_BYTES);
 }
 
 const struct tier_backend s3_backend = {

@@ -47,9 +47,9 @@ struct s3_tier {
 	struct s3_place place;
 	struct s3_credentials *credentials; /* owned */
 
-	atomic_bool stopping;        /* whoever waits for the server leaves */
-	_Atomic int put_condition;   /* enum s3_condition, of PUT */
-	atomic_bool condition_tried; /* with tier.json, once */
+	atomic_bool stopping;                          /* whoever waits for the server leaves */
+	_Atomic int put_condition, complete_condition; /* enum s3_condition */
+	atomic_bool put_tried, complete_tried;         /* with objects of our own, once */
 	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
 	_Atomic int64_t network_ns;  /* monotonic: the network last changed, 0 never */
 	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
@@ -104,6 +104,7 @@ struct s3_request {
 	bool spoil_signature; /* to see whether it is looked at */
 	unsigned tries;       /* 0: S3_TRIES */
 	unsigned hang_s;      /* without a byte either way; 0: S3_HANG_S */
+	int64_t until_ns;     /* boot_ns(): nothing of it is sent after this; 0 whenever */
 };
 
 #define S3_REPLY_MAX (4u << 20)
@@ -320,11 +321,15 @@ int s3_abort_upload(struct s3_tier *s3, const char *key, const char *upload);
 
 int s3_forget(struct tier *tier, const char *note);
 
-/* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken. */
+/* PUT of bytes in memory. Without PUT_REPLACE: -EEXIST when the key is taken; -EHOSTDOWN too when
+ * the line is too slow for s3_request.until_ns. */
 int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t length,
 		 enum put_flags flags);
 
-/* The same of an object whose @bytes are all here, and proven. -EEXIST; as s3_confirm_sent(). */
+/*
+ * The same of an object whose @bytes are all here, and proven. -EEXIST; as s3_confirm_sent();
+ * -ETIME: it could not all be sent within the time for which the key is known to be free.
+ */
 int s3_put_whole(struct s3_tier *s3, const char *key, const void *bytes,
 		 const struct tier_object *object, const struct tier_source *source);
 
@@ -351,8 +356,20 @@ int s3_take_copied(struct s3_reply *reply);
 int s3_copy(struct tier *tier, const char *from, const char *key, const struct tier_object *object,
 	    const struct tier_source *source);
 
-/* 0, -EEXIST: there is an object. */
-int s3_is_taken(struct s3_tier *s3, const char *key);
+/*
+ * It is known that the server writes over nothing. One that does not keep the condition of a PUT is
+ * not believed that of a completion: it may only have looked first.
+ */
+bool s3_keeps_condition(struct s3_tier *s3, bool in_parts);
+
+/* Find that out of PUT (with tier.json's own bytes), and of completions too, which may be all that
+ * keeps none (Ceph before 20): with an object of ours. Once a run; s3_put.c, s3_survey.c. */
+void s3_learn_put(struct s3_tier *s3);
+void s3_learn_completion(struct s3_tier *s3);
+
+/* 0, -EEXIST: there is an object. *ret_until_ns: until when that may be relied on, as
+ * s3_request.until_ns (TIER_WRITE_WITHIN_NS). */
+int s3_is_taken(struct s3_tier *s3, const char *key, int64_t *ret_until_ns);
 
 /* @origin: the parts are copied from there; NULL: sent. */
 int s3_put_parts(struct s3_tier *s3, const char *key, const struct tier_object *object,

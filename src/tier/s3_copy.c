@@ -92,9 +92,12 @@ static int copy_whole(struct s3_tier *s3, const char *key, const struct tier_obj
 	s3_add_meta(&request, s3, object, &text);
 	s3_add_origin(&request, origin);
 	s3_add_header(&request, "x-amz-metadata-directive", "REPLACE");
-	/* A server that is not known to take it for PUT may refuse it here, and has been asked. */
-	if (atomic_load(&s3->put_condition) == S3_HONOURED)
+	/* A server that is not known to take it for PUT may refuse it here. */
+	if (s3_keeps_condition(s3, false))
 		s3_add_header(&request, "if-none-match", "*");
+	r = s3_is_taken(s3, key, &request.until_ns);
+	if (r < 0)
+		return r;
 	r = s3_call(s3, &request, &reply);
 	s3_reply_fini(&reply);
 	if (r == -ECANCELED)
@@ -104,7 +107,7 @@ static int copy_whole(struct s3_tier *s3, const char *key, const struct tier_obj
 	if (r == 0 || there != -ENOENT)
 		return there;
 	/* 412 and nothing there: it was the origin's condition. */
-	return r == -ENOENT || r == -EEXIST ? -ESTALE : r;
+	return r == -ENOENT || r == -EEXIST ? -ESTALE : r == -ETIME ? -EHOSTDOWN : r;
 }
 
 static int copy_object(struct s3_tier *s3, const char *key, const struct tier_object *object,
@@ -126,8 +129,6 @@ int s3_copy(struct tier *tier, const char *from, const char *key, const struct t
 		r = s3_enter(s3);
 	if (r == 0)
 		r = look_at_origin(s3, from, object, &origin);
-	if (r == 0)
-		r = s3_is_taken(s3, key);
 	if (r < 0)
 		return r;
 	r = copy_object(s3, key, object, source, &origin);

@@ -134,6 +134,12 @@ static int pace(struct s3_exchange *exchange, size_t bytes)
 	return r > 0 ? -ECANCELED : r;
 }
 
+/* What the server was asked before it may not be so any more. */
+static bool is_too_late(const struct s3_request *request)
+{
+	return request->until_ns && boot_ns() > request->until_ns;
+}
+
 static size_t on_send(char *buffer, size_t size, size_t count, void *arg)
 {
 	struct s3_exchange *exchange = arg;
@@ -146,6 +152,8 @@ static size_t on_send(char *buffer, size_t size, size_t count, void *arg)
 		length = SEND_CHUNK;
 	if (length)
 		exchange->reply.local_error = pace(exchange, length);
+	if (exchange->reply.local_error == 0 && is_too_late(request))
+		exchange->reply.local_error = -ETIME;
 	if (exchange->reply.local_error)
 		return CURL_READFUNC_ABORT;
 	memcpy(buffer, (const char *)request->body + exchange->sent, length);
@@ -535,6 +543,8 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 	} else {
 		again = verdict.next != S3_FAIL && mend(exchange, verdict.next);
 	}
+	if (again && is_too_late(exchange->request))
+		return -ETIME;
 	if (again)
 		return 1;
 	if (!exchange->request->is_trial)

@@ -442,13 +442,14 @@ static char *completion(const struct s3_parts *parts)
 }
 
 static int post_completion(struct s3_parts *parts, const char *text, const struct s3_proof *proof,
-			   bool conditional)
+			   bool conditional, int64_t until_ns)
 {
 	struct s3_request request = { .method = "POST",
 				      .key = parts->key,
 				      .body = text,
 				      .body_length = strlen(text),
-				      .hang_s = COMPLETE_HANG_S };
+				      .hang_s = COMPLETE_HANG_S,
+				      .until_ns = until_ns };
 	struct s3_reply reply;
 	int r;
 
@@ -482,8 +483,8 @@ static int proof_of(const struct s3_parts *parts, struct s3_proof *ret_proof)
 	int r;
 
 	*ret_proof = (struct s3_proof){ .kind = parts->sum_kind };
-	/* Nobody here has seen the bytes of a copy: equal parts of equal bytes have the origin's
-	 * ETag. */
+	/* Nobody here has seen a copy's bytes: equal parts of equal bytes have the origin's ETag.
+	 */
 	if (parts->origin) {
 		memcpy(ret_proof->etag, parts->origin->etag, sizeof(ret_proof->etag));
 		return 0;
@@ -495,7 +496,7 @@ static int proof_of(const struct s3_parts *parts, struct s3_proof *ret_proof)
 }
 
 /* The errors of the request; *ret_there: what the server has then, as s3_confirm_sent(). */
-static int complete_once(struct s3_parts *parts, bool conditional, int *ret_there)
+static int complete_once(struct s3_parts *parts, bool conditional, int64_t until_ns, int *ret_there)
 {
 	cleanup_free char *text = completion(parts);
 	struct s3_proof proof;
@@ -504,28 +505,37 @@ static int complete_once(struct s3_parts *parts, bool conditional, int *ret_ther
 	*ret_there = r;
 	if (r < 0)
 		return r;
-	r = post_completion(parts, text, &proof, conditional);
+	r = post_completion(parts, text, &proof, conditional, until_ns);
 	*ret_there = r == -ECANCELED ? r
 				     : s3_confirm_sent(parts->s3, parts->key, parts->object,
 						       parts->source, &proof);
 	return r;
 }
 
-/*
- * The parts become the object. However the answer reads, or if it was lost: what counts is what
- * the server has then.
- */
+/* The parts become the object. However the answer reads, or if it was lost: what counts is what the
+ * server has then. */
 static int complete(struct s3_parts *parts)
 {
-	int there, r = complete_once(parts, true, &there);
+	struct s3_tier *s3 = parts->s3;
+	int64_t until_ns = 0;
+	int there, r;
 
+	s3_learn_completion(s3);
+	r = s3_keeps_condition(s3, true) ? 0 : s3_is_taken(s3, parts->key, &until_ns);
+	if (r < 0)
+		return r;
+	r = complete_once(parts, atomic_load(&s3->complete_condition) != S3_REFUSED, until_ns,
+			  &there);
 	/* Nobody has the key: the server does not understand the condition. */
-	if ((r == -EEXIST || r == -ENOTSUP) && there == -ENOENT)
-		r = complete_once(parts, false, &there);
+	if ((r == -EEXIST || r == -ENOTSUP) && there == -ENOENT) {
+		atomic_store(&s3->complete_condition, S3_REFUSED);
+		r = s3_is_taken(s3, parts->key, &until_ns);
+		r = r < 0 ? r : complete_once(parts, false, until_ns, &there);
+	}
 	if (r == 0 || there == 0 || there == -EEXIST || there == -EBADMSG)
 		return there;
 	/* The upload is gone, and so are its parts. */
-	return r == -ENOENT ? -EREMOTEIO : r;
+	return r == -ENOENT ? -EREMOTEIO : r == -ETIME ? -EHOSTDOWN : r;
 }
 
 /* Go on with what was begun, or begin. 1: it is all there already. */

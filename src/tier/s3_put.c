@@ -8,6 +8,7 @@
 
 #include "tier/s3.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
 		 const struct tier_object *object, struct s3_meta *text)
@@ -38,10 +39,20 @@ void s3_add_meta(struct s3_request *request, const struct s3_tier *s3,
 		s3_add_header(request, S3_META_SITE, object->site);
 }
 
-int s3_is_taken(struct s3_tier *s3, const char *key)
+bool s3_keeps_condition(struct s3_tier *s3, bool in_parts)
+{
+	return atomic_load(&s3->put_condition) == S3_HONOURED &&
+	       (!in_parts || atomic_load(&s3->complete_condition) == S3_HONOURED);
+}
+
+int s3_is_taken(struct s3_tier *s3, const char *key, int64_t *ret_until_ns)
 {
 	struct s3_reply reply;
-	int r = s3_head(s3, key, &reply);
+	int r;
+
+	*ret_until_ns =
+		boot_ns() + TIER_WRITE_WITHIN_NS; /* the answer may be old when it is here */
+	r = s3_head(s3, key, &reply);
 
 	s3_reply_fini(&reply);
 	if (r == 0)
@@ -70,13 +81,13 @@ static int put_once(struct s3_tier *s3, const struct s3_request *basis, enum put
  * Is the condition kept? tier.json is there: a PUT of its own bytes must be refused. Where it is
  * not, nothing changed.
  */
-static void learn_condition(struct s3_tier *s3)
+void s3_learn_put(struct s3_tier *s3)
 {
 	struct s3_request get = { .method = "GET", .key = TIER_IDENTITY_KEY };
 	struct s3_request put = { .method = "PUT", .key = TIER_IDENTITY_KEY };
 	struct s3_reply reply, answer;
 
-	if (!atomic_load(&s3->tier.expected) || atomic_exchange(&s3->condition_tried, true))
+	if (!atomic_load(&s3->tier.expected) || atomic_exchange(&s3->put_tried, true))
 		return;
 	if (s3_call(s3, &get, &reply) == 0 && reply.body) {
 		put.body = reply.body;
@@ -88,16 +99,16 @@ static void learn_condition(struct s3_tier *s3)
 }
 
 /* @ret_reply without a body: what the server says of the object. */
-static int put(struct s3_tier *s3, const struct s3_request *request, enum put_flags flags,
+static int put(struct s3_tier *s3, struct s3_request *request, enum put_flags flags,
 	       struct s3_reply *ret_reply)
 {
 	int r = 0;
 
 	if (!(flags & PUT_REPLACE))
-		learn_condition(s3);
+		s3_learn_put(s3);
 	/* Only asking first is left where the server was never seen to keep the condition. */
-	if (!(flags & PUT_REPLACE) && atomic_load(&s3->put_condition) != S3_HONOURED)
-		r = s3_is_taken(s3, request->key);
+	if (!(flags & PUT_REPLACE) && !s3_keeps_condition(s3, false))
+		r = s3_is_taken(s3, request->key, &request->until_ns);
 	if (r < 0)
 		return r;
 	r = put_once(s3, request, flags, ret_reply);
@@ -119,9 +130,11 @@ int s3_put_bytes(struct s3_tier *s3, const char *key, const void *bytes, size_t 
 		.body_length = length,
 	};
 	struct s3_reply reply;
+	int r;
 
 	s3_add_meta(&request, s3, NULL, NULL);
-	return put(s3, &request, flags, &reply);
+	r = put(s3, &request, flags, &reply);
+	return r == -ETIME ? -EHOSTDOWN : r;
 }
 
 int s3_put_whole(struct s3_tier *s3, const char *key, const void *bytes,

@@ -247,6 +247,39 @@ static long end_parts(const struct survey *survey, const char *id, const char *e
 	return ask_status(survey, &request);
 }
 
+/* 0 the condition of a completion is kept, or none is understood at all; 1 not; -EHOSTDOWN. */
+static int try_completion(struct s3_tier *s3)
+{
+	const struct survey survey = { .s3 = s3 };
+	struct s3_request put = s3_probe_put();
+	char id[1024], etag[S3_ETAG_SIZE];
+	long status;
+
+	put.key = PROBE_PARTS_KEY;
+	if (ask_status(&survey, &put) != 200 || begin_parts(&survey, id, etag) != 0)
+		return -EHOSTDOWN;
+	status = end_parts(&survey, id, etag, true);
+	if (status != 200)
+		(void)s3_abort_upload(s3, PROBE_PARTS_KEY, id);
+	return status == 412 ? 0 : status == 200 || status == 501 ? 1 : -EHOSTDOWN;
+}
+
+void s3_learn_completion(struct s3_tier *s3)
+{
+	int unknown = S3_UNKNOWN;
+	int r;
+
+	s3_learn_put(s3);
+	if (!s3_keeps_condition(s3, false) || atomic_exchange(&s3->complete_tried, true))
+		return;
+	r = try_completion(s3);
+	if (r == 0)
+		(void)atomic_compare_exchange_strong(&s3->complete_condition, &unknown,
+						     S3_HONOURED);
+	else if (r < 0)
+		atomic_store(&s3->complete_tried, false);
+}
+
 static int survey_parts(const struct survey *survey)
 {
 	char id[1024], etag[S3_ETAG_SIZE];

@@ -73,9 +73,9 @@ int tier_open(const char *name, const char *url, struct tier **ret_tier)
 	return 0;
 }
 
-bool tier_may_overwrite(struct tier *tier)
+bool tier_may_overwrite(struct tier *tier, uint64_t size)
 {
-	return tier->backend->may_overwrite && tier->backend->may_overwrite(tier);
+	return tier->backend->may_overwrite && tier->backend->may_overwrite(tier, size);
 }
 
 unsigned tier_parallel(struct tier *tier)

@@ -117,7 +117,7 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 		   const struct tier_source *source);
 
 	/* May be NULL: it cannot. As tier_may_overwrite(). */
-	bool (*may_overwrite)(struct tier *tier);
+	bool (*may_overwrite)(struct tier *tier, uint64_t size);
 
 	/*
 	 * May be NULL. As put, but the place takes the bytes from its object @from. -ESTALE: that
@@ -226,10 +226,17 @@ void tier_stop(struct tier *tier);
 unsigned tier_parallel(struct tier *tier);
 
 /*
- * A put may take the place of an object that another program puts there in the same moment, as far
- * as is known: who asks afterwards hears whose it is.
+ * The time from when a put asks whether a name is free until it has sent what takes that name,
+ * where the place does not look itself; a put that needs longer asks again. So this long after an
+ * object was stored nobody writes over it who asked before.
  */
-bool tier_may_overwrite(struct tier *tier);
+#define TIER_WRITE_WITHIN_NS (5 * 60 * NS_PER_SEC)
+
+/*
+ * A put of @size bytes may take the place of an object that another program puts there in the same
+ * moment, as far as is known: who asks afterwards hears whose it is.
+ */
+bool tier_may_overwrite(struct tier *tier, uint64_t size);
 
 #define TIER_WHY_SIZE 256
 

@@ -262,6 +262,21 @@ static int recheck_copy(struct transfer *transfer, const struct content_row *con
 	}
 }
 
+/*
+ * Another site that asked for the name before the copy was stored may not have written yet. A copy
+ * of the future was stored under another time of day: it is as old as it can be.
+ */
+static bool may_be_overwritten(struct transfer *transfer, const struct content_row *content,
+			       const struct copy_row *copy)
+{
+	int64_t wait_ns = transfer->host.setting(transfer->host.arg, SETTING_OVERWRITE_WAIT);
+	int64_t age_ns = realtime_ns() - copy->confirmed_ns;
+	struct lane *lane = lane_of(transfer, copy->tier);
+
+	return lane && age_ns < wait_ns && -age_ns < wait_ns &&
+	       tier_may_overwrite(lane->tier.tier, content->size);
+}
+
 int transfer_recheck_each(struct transfer *transfer, const struct content_row *content,
 			  transfer_recheck_fn fn, void *arg)
 {
@@ -275,6 +290,8 @@ int transfer_recheck_each(struct transfer *transfer, const struct content_row *c
 		int result;
 
 		r = recheck_copy(transfer, content, copy, &result);
+		if (result == 0 && may_be_overwritten(transfer, content, copy))
+			result = -ENOTUNIQ;
 		if (r == 0)
 			r = fn(arg, lane ? lane->tier.tier : NULL, result);
 	}
@@ -293,26 +310,29 @@ int transfer_recheck_copy(struct transfer *transfer, const struct content_row *c
 		return -EHOSTDOWN;
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
 	for (size_t i = 0; r == 0 && i < copies.count; i++)
-		if (copies.rows[i].tier == tier)
+		if (copies.rows[i].tier == tier) {
 			r = recheck_copy(transfer, content, &copies.rows[i], &result);
+			if (result == 0)
+				result = may_be_overwritten(transfer, content, &copies.rows[i]);
+		}
 	return r < 0 ? r : result;
 }
 
-static int count_good(void *arg, struct tier *tier, int result)
+static int count(void *arg, struct tier *tier, int result)
 {
-	int *good = arg;
+	struct transfer_count *count = arg;
 
 	(void)tier;
-	*good += result == 0;
+	count->good += result == 0;
+	count->unsettled += result == -ENOTUNIQ;
 	return 0;
 }
 
-int transfer_recheck(struct transfer *transfer, const struct content_row *content)
+int transfer_recheck(struct transfer *transfer, const struct content_row *content,
+		     struct transfer_count *ret_count)
 {
-	int good = 0;
-	int r = transfer_recheck_each(transfer, content, count_good, &good);
-
-	return r < 0 ? r : good;
+	*ret_count = (struct transfer_count){ 0 };
+	return transfer_recheck_each(transfer, content, count, ret_count);
 }
 
 /* Restoring ------------------------------------------------------------------------------ */

@@ -81,23 +81,28 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 
 /*
  * Ask the tiers now for copies of @content: each must exist, have the size and digest (read
- * back from its medium, or vouched for: tier_verify()). Returns the number of good copies, updates
- * the catalog's rows.
+ * back from its medium, or vouched for: tier_verify()). Updates the catalog's rows.
  */
-int transfer_recheck(struct transfer *transfer, const struct content_row *content);
+struct transfer_count {
+	int good;
+	int unsettled; /* good now, and may still be written over: they count later */
+};
+int transfer_recheck(struct transfer *transfer, const struct content_row *content,
+		     struct transfer_count *ret_count);
 
 /*
- * The same, told one by one. @result: 0 it is good; -ENOENT, -EBADMSG; -EHOSTDOWN and others: it
- * cannot be told; -ENODEV with @tier NULL: mediafs.conf has that tier no more. Not 0 ends it.
+ * The same, told one by one. @result: 0 it is good; -ENOTUNIQ it is, and may still be written over
+ * (SETTING_OVERWRITE_WAIT); -ENOENT, -EBADMSG; -EHOSTDOWN and others: it cannot be told; -ENODEV
+ * with @tier NULL: mediafs.conf has that tier no more. Not 0 ends it.
  */
 typedef int (*transfer_recheck_fn)(void *arg, struct tier *tier, int result);
 int transfer_recheck_each(struct transfer *transfer, const struct content_row *content,
 			  transfer_recheck_fn fn, void *arg);
 
 /*
- * The same of its copy in the one tier @tier (tiers.id): 0 it is good, the reason that
- * transfer_recheck_fn gets, or why it could not be asked: -EHOSTDOWN at once when it is known to
- * be away.
+ * The same of its copy in the one tier @tier (tiers.id): 0 it is good, 1 it is and may still be
+ * written over, the reason that transfer_recheck_fn gets, or why it could not be asked: -EHOSTDOWN
+ * at once when it is known to be away.
  */
 int transfer_recheck_copy(struct transfer *transfer, const struct content_row *content,
 			  uint32_t tier);

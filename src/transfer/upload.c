@@ -16,12 +16,6 @@
 /* Sent without asking first whether it is there. */
 #define SMALL_BYTES (256u << 10)
 
-/*
- * Where another site may write over an object it is looked at once more after this. Who has asked
- * whether a name is free sends within it, or asks again: three attempts with 30 s of silence.
- */
-#define LOOK_AGAIN_NS (10 * 60 * NS_PER_SEC)
-
 /* A file that is being renamed or rewritten is looked at again after this. */
 #define MOVED_NS (500 * NS_PER_MS)
 /* However often: a file that is renamed all the time is not to wait for minutes after that. */
@@ -300,7 +294,9 @@ static int record_known(struct job *job)
 static int record_sent(struct job *job, const char *key, struct source *source)
 {
 	struct tier *tier = job->lane->tier.tier;
-	bool ask = tier_may_overwrite(tier);
+	struct transfer_host *host = &job->lane->transfer->host;
+	int64_t wait_ns = host->setting(host->arg, SETTING_OVERWRITE_WAIT);
+	bool ask = tier_may_overwrite(tier, job->content.size);
 	struct copy_row copy = {
 		.content = job->content.id,
 		.tier = job->row->tier,
@@ -316,7 +312,7 @@ static int record_sent(struct job *job, const char *key, struct source *source)
 		r = ask ? is_it_this(job, key, source) : 1;
 		if (r <= 0)
 			return r < 0 ? r : 1;
-		r = record(job, &copy, told, ask ? copy.checked_ns + LOOK_AGAIN_NS : 0);
+		r = record(job, &copy, told, ask ? copy.checked_ns + wait_ns : 0);
 	} while (r == -EAGAIN);
 	return r;
 }

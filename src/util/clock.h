@@ -17,6 +17,15 @@ static inline int64_t monotonic_ns(void)
 	return (int64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
 }
 
+/* Since boot, time asleep included, never jumps: for promises that others rely on. */
+static inline int64_t boot_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
 /* Since 1970: for records and people. */
 static inline int64_t realtime_ns(void)
 {

@@ -12,6 +12,10 @@ const char *error_text(int error)
 		return "the tier cannot be reached";
 	case ENOMEDIUM:
 		return "it is in an archive: mediafs fetch --restore asks for it";
+	case ENOTUNIQ:
+		return "another site may still write over it: a while after it was stored it "
+		       "counts "
+		       "(transfer.overwrite_wait)";
 	case EREMOTEIO:
 		return "the tier answered with a failure";
 	case EUCLEAN:

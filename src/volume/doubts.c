@@ -80,7 +80,10 @@ static int send_again(struct syncer *syncer, const struct doubt_row *doubt,
 	return r;
 }
 
-/* 1 it is settled, 0 its tier could not be asked. */
+enum looked { LOOK_FAILED, LOOK_DONE, LOOK_AGAIN };
+
+/* LOOK_FAILED: its tier could not be asked; LOOK_AGAIN: it is good, and may still be written over.
+ */
 static int look(struct syncer *syncer, const struct doubt_row *doubt)
 {
 	struct volume *volume = syncer->volume;
@@ -88,14 +91,25 @@ static int look(struct syncer *syncer, const struct doubt_row *doubt)
 	int r = catalog_get_content(volume->catalog, doubt->content, &content);
 
 	if (r <= 0)
-		return r < 0 ? r : 1;
+		return r < 0 ? r : LOOK_DONE;
 	r = transfer_recheck_copy(volume->transfer, &content, doubt->tier);
 	if (r == -EBADMSG || r == -ENOENT)
 		r = send_again(syncer, doubt, &content);
-	else if (r < 0)
-		r = syncer_is_fatal(syncer, r) ? r : 1;
+	else if (r < 0 && !syncer_is_fatal(syncer, r))
+		r = -EAGAIN;
 	content_row_fini(&content);
-	return r < 0 ? r : !r;
+	return r == -EAGAIN ? LOOK_FAILED : r < 0 ? r : r > 0 ? LOOK_AGAIN : LOOK_DONE;
+}
+
+/* @doubt was looked at, with this result. */
+static int put_away(struct syncer *syncer, const struct doubt_row *doubt, enum looked looked)
+{
+	struct volume *volume = syncer->volume;
+	int64_t wait_ns = volume_setting(volume, SETTING_OVERWRITE_WAIT);
+
+	if (looked == LOOK_AGAIN)
+		return catalog_put_off_doubt(volume->catalog, doubt, realtime_ns() + wait_ns);
+	return catalog_clear_doubt(volume->catalog, doubt);
 }
 
 static int look_at_tier(struct syncer *syncer, uint32_t tier)
@@ -108,12 +122,12 @@ static int look_at_tier(struct syncer *syncer, uint32_t tier)
 			       &count);
 	for (i = 0; r >= 0 && i < count; i++) {
 		r = look(syncer, &rows[i]);
-		if (r == 0) {
+		if (r == LOOK_FAILED) {
 			syncer->doubts_ns = monotonic_ns() + ASK_AGAIN_NS;
 			break;
 		}
 		if (r > 0)
-			r = catalog_clear_doubt(syncer->volume->catalog, &rows[i]);
+			r = put_away(syncer, &rows[i], (enum looked)r);
 	}
 	doubt_rows_free(rows, count);
 	return r < 0 ? r : i > 0;

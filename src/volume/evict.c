@@ -116,13 +116,16 @@ static int ask_tiers(struct eviction *eviction)
 {
 	struct volume *volume = eviction->volume;
 	int required = (int)volume_setting(volume, SETTING_REQUIRED_COPIES);
-	int good = transfer_recheck(volume->transfer, &eviction->content);
+	struct transfer_count count;
+	int r = transfer_recheck(volume->transfer, &eviction->content, &count);
 
-	if (good < 0)
-		return good;
-	if (good > 0 && good >= required)
+	if (r < 0)
+		return r;
+	if (count.good > 0 && count.good >= required)
 		return 0;
-	log_warning("%s: not evicted: %d good copies now, %d required", eviction->path, good,
+	if (count.unsettled > 0 && count.good + count.unsettled >= required)
+		return -ENOTUNIQ;
+	log_warning("%s: not evicted: %d good copies now, %d required", eviction->path, count.good,
 		    required);
 	/* All of it is still here: what the tiers lost can be sent again. */
 	if (residency_full(&eviction->before))

@@ -40,6 +40,7 @@ void hydrate_hint(struct live *live, uint64_t offset, uint64_t length);
 
 /*
  * Evict now: -EBUSY open, -EPERM pinned or not stored or damaged, -ENOTRECOVERABLE not enough good
- * copies at this moment (they are re-checked), else bytes freed.
+ * copies at this moment (they are re-checked), -ENOTUNIQ some of them may still be written over,
+ * else bytes freed.
  */
 int64_t evict_file(struct volume *volume, uint64_t id);

@@ -65,7 +65,7 @@ static int keep_copy(struct shower *shower, const struct version_body *body, uin
 		return catalog_put_copy(catalog, &copy, 0);
 	/* Of which only sites told: it may have got another key since it was written over. */
 	tier = syncer_tier(shower->syncer, copy.tier);
-	if (!seen && tier_may_overwrite(tier))
+	if (!seen && tier_may_overwrite(tier, body->size))
 		r = catalog_doubt_copy(catalog, content, copy.tier);
 	return r < 0 ? r : catalog_note_key(catalog, copy.tier, copy.key);
 }

@@ -151,6 +151,7 @@ class Site:
         # disk is on which they run is none of their business.
         for key, value in {"ingest.settle": "0", "sync.poll": "100ms", "sync.flush": "50ms",
                            "space.reserve": "0%", "space.evict_above": "0%",
+                           "transfer.overwrite_wait": "0",
                            **(settings or {})}.items():
             mediafs("config", "set", key, value, "--store", self.store)
 

@@ -1,15 +1,18 @@
 """Two sites store different files under one name in one moment: both files are kept, and known.
 
-Where the server refuses to overwrite (Ceph), the later one hears so. Where it cannot (Swift), the
-later one's object takes the place of the earlier one's, and that must be found out.
+Where the server refuses to overwrite (Ceph), the later one hears so. Where it cannot (Swift; Ceph
+before 20 when an upload in parts is completed), the later one's object takes the place of the
+earlier one's, and that must be found out.
 """
 import contextlib
+import json
 import sqlite3
 
 import pytest
 
 from gate import Gate
 from lib import fsck, wait_for
+from s3_bucket import MIB, PART
 
 
 class Race:
@@ -20,31 +23,35 @@ class Race:
         self.expected = [b"base"]
         self.gates = [Gate(bucket.port), Gate(bucket.port)]
         urls = [bucket.url(gate.port) for gate in self.gates]
-        self.cart = sites("cart", tier=urls[0]).mount()
+        settings = {"transfer.overwrite_wait": "10min"}
+        self.cart = sites("cart", tier=urls[0], settings=settings).mount()
         (self.cart.mnt / "base").write_text("base")
         self.cart.wait()
-        self.editorial = sites("editorial", join=urls[1], options=["rw"]).mount()
+        self.editorial = sites("editorial", join=urls[1], options=["rw"],
+                               settings=settings).mount()
         wait_for((self.editorial.mnt / "base").exists, "what the cart has")
         self.sites = (self.cart, self.editorial)
 
-    def begin(self, name):
+    def begin(self, name, size=2000):
         """Both have seen that nobody has the name, and neither has stored anything under it."""
+        method, query = ("POST", "?uploadId=") if size > PART else ("PUT", " ")
         for gate in self.gates:
-            gate.stall = f"PUT /{self.bucket.name}/show%201/{name} ".encode()
+            gate.stall = f"{method} /{self.bucket.name}/show%201/{name}{query}".encode()
         self.listen("1h")                   # an announced file would get a name of its own
         for site in self.sites:             # of one size: only the bytes tell
-            data = f"{name}: {site.name:9}".encode() * 99
+            unit = f"{name}: {site.name:9}".encode()
+            data = unit * (size // len(unit))
             (site.mnt / name).write_bytes(data)
             self.expected.append(data)
         for gate in self.gates:
-            wait_for(lambda: gate.stalled == 1, "the PUT")  # pylint: disable=W0640
-        self.listen("100ms")
+            wait_for(lambda: gate.stalled == 1, "what makes the object")  # pylint: disable=W0640
 
     def listen(self, every):
         for site in self.sites:
             site.set("sync.poll", every)
 
     def go_on(self, site):
+        self.listen("100ms")
         self.gates[self.sites.index(site)].stall = None
 
     def files(self, site):
@@ -125,3 +132,29 @@ def test_whoever_is_later_takes_nothing_away(race, sites):
         assert fsck("--full", "--remote", "-n", site.store).returncode == 0
     stored = [race.bucket.get(name) for name in race.bucket.media()]
     assert all(data in stored for data in race.expected)
+
+
+def test_what_may_still_be_written_over_stays_here(race):
+    """Large files, which are made objects by another request, and which alone are evicted."""
+    cart, editorial = race.sites
+    rows = json.loads(cart.cmd("tier", "test", "--json").stdout)["tiers"][0]["abilities"]
+    keeps = {row["what"]: row["result"] == "good" for row in rows}
+    race.begin("clip.mov", PART + MIB)
+    race.gates[0].stall = None  # nobody hears of anybody before it is stored
+    cart.wait()
+    ours = (cart.mnt / "clip.mov").read_bytes()
+    done = cart.cmd("evict", cart.mnt / "clip.mov", "--json", check=False)
+    if not (keeps["PUT If-None-Match"] and keeps["multipart If-None-Match"]):
+        assert done.returncode != 0 and "may still write over" in done.stdout
+        assert cart.state("clip.mov") == "stored"
+    race.go_on(editorial)
+    for site in race.sites:
+        wait_for(lambda: race.has_all(site), "both files")  # pylint: disable=W0640
+        site.wait()
+    if not keeps["multipart If-None-Match"]:
+        wait_for(lambda: race.overwritten(cart) == ["clip.mov"], "what was lost to be found out")
+    cart.set("transfer.overwrite_wait", "0")
+    path = next(path for path, data in race.files(cart).items() if data == ours)
+    cart.cmd("evict", path)
+    assert cart.state(path.name) == "evicted"
+    assert path.read_bytes() == ours

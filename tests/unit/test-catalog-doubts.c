@@ -129,7 +129,7 @@ TEST(a_copy_is_looked_at_once_more_later_or_when_there_is_a_reason)
 {
 	cleanup_scratch struct scratch *dir = scratch_new();
 	cleanup_catalog struct catalog *catalog = open_catalog(dir);
-	struct doubt_row *rows = NULL;
+	struct doubt_row *rows = NULL, first = { 0 };
 	struct digest digest;
 	uint64_t content = verified(catalog, 10, "a", 3, &digest);
 	size_t count = 0;
@@ -140,7 +140,19 @@ TEST(a_copy_is_looked_at_once_more_later_or_when_there_is_a_reason)
 	check_int(count, 1);
 	doubt_rows_free(rows, count);
 	check_int(catalog_doubt_copy(catalog, content, TIER), 0);
-	check_int(doubts(catalog, NULL), 1);
+	check_int(doubts(catalog, &first), 1);
+	/* That look came early: the later one is still to be had, and then it goes. */
+	check_int(catalog_put_off_doubt(catalog, &first, LATER_NS), 0);
+	check_int(doubts(catalog, NULL), 0);
+	check_int(catalog_get_doubts(catalog, TIER, LATER_NS, 16, &rows, &count), 0);
+	check_int(count, 1);
+	check_int(catalog_clear_doubt(catalog, &rows[0]), 0);
+	doubt_rows_free(rows, count);
+	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_get_doubts(catalog, TIER, LATER_NS, 16, &rows, &count), 0);
+	check_int(count, 0);
+	doubt_rows_free(rows, count);
+	free(first.key);
 }
 
 TEST(two_contents_under_one_key_are_both_doubtful)
