@@ -41,7 +41,7 @@ def test_an_upload_that_goes_on_reads_only_what_it_sends(bucket, gate, sites):
     wait_for(lambda: gate.stalled == 1, "the upload to be held")
     cart.kill()
     gate.cut()
-    gate.stall = gate.watch = b"partNumber="
+    gate.stall = gate.watch = b"clip.mov?partNumber="
     cart.mount()
     wait_for(lambda: gate.stalled == 1, "the upload to go on")
     before = bytes_read(cart)

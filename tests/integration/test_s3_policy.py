@@ -60,7 +60,7 @@ def test_all_but_deleting_works_with_the_policy(bucket, gate, sites, servers_bas
     cart.kill()
     gate.cut()
     gate.stall = None
-    gate.watch = b"partNumber=1&"
+    gate.watch = b"clip.mov?partNumber=1&"
     cart.mount()
     cart.wait()
     assert gate.seen == []
