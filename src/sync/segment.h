@@ -48,7 +48,7 @@ int segment_pack(const struct segment *segment, void **ret_packed, size_t *ret_l
 
 /*
  * -EBADMSG when the bytes are not what was written, -EINVAL when they say what we do not accept,
- * -EFBIG above the limits; *ret_why is a sentence about it (caller frees; may be NULL).
+ * -EFBIG above the limits; *ret_why is a sentence about it (caller frees; NULL without memory).
  */
 int segment_unpack(const void *packed, size_t length, struct segment *ret_segment,
 		   uint8_t ret_chain[CHAIN_BYTES], char **ret_why);

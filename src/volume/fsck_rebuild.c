@@ -233,6 +233,7 @@ static int read_site(void *arg, const char *site)
 	struct reading *reading = arg;
 	struct fsck *fsck = reading->wants->fsck;
 	struct tier *tier = reading->tier->tier;
+	cleanup_free char *why = NULL;
 	struct head head = { 0 };
 	int r = journal_get_head(tier, site, &head);
 
@@ -246,7 +247,7 @@ static int read_site(void *arg, const char *site)
 			return -ECANCELED;
 		r = journal_get_packed(tier, site, i, &packed, &length);
 		if (r == 0)
-			r = segment_unpack(packed, length, &segment, chain, NULL);
+			r = segment_unpack(packed, length, &segment, chain, &why);
 		if (r == 0) {
 			r = use_records(reading, &segment);
 			segment_fini(&segment);
@@ -254,7 +255,8 @@ static int read_site(void *arg, const char *site)
 	}
 	if (r == 0 || r == -ENOENT)
 		return 0;
-	fsck_tell(fsck, FSCK_NOTE, "journal", site, "tier %s: %s", tier->name, error_text(r));
+	fsck_tell(fsck, FSCK_NOTE, "journal", site, "tier %s: %s", tier->name,
+		  why ? why : error_text(r));
 	return r == -ENOMEM ? r : 0;
 }
 

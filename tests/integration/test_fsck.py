@@ -448,3 +448,18 @@ def test_every_option_stands_in_the_manual():
     text = manual.read_text().replace("\\-", "-")
     for option in re.findall(r"(?<![\w-])(--?[a-zA-Z][a-z-]*)", fsck("--help").stdout):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), option
+
+
+def test_a_rebuild_with_a_damaged_journal(cart, tier):
+    """It is told, and the objects still help."""
+    (cart.mnt / "clip.mov").write_bytes(pattern(13 << 20))
+    cart.wait()
+    wait_for(lambda: list(tier.glob(".mediafs/v1/w/*/head.json")), "the journal")
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    cart.umount()
+    for segment in tier.glob(".mediafs/v1/w/*/j/*.zst"):
+        segment.truncate(20)
+    done = fsck("--rebuild-catalog", cart.store)
+    assert done.returncode == 1 and "tier main: its bytes are damaged" in done.stdout, done
+    cart.mount()
+    assert (cart.mnt / "clip.mov").read_bytes() == pattern(13 << 20)
