@@ -452,7 +452,8 @@ def test_every_option_stands_in_the_manual():
 
 def test_a_rebuild_with_a_damaged_journal(cart, tier):
     """It is told, and the objects still help."""
-    (cart.mnt / "clip.mov").write_bytes(pattern(13 << 20))
+    data = pattern(13 << 20)
+    (cart.mnt / "clip.mov").write_bytes(data)
     cart.wait()
     wait_for(lambda: list(tier.glob(".mediafs/v1/w/*/head.json")), "the journal")
     cart.cmd("evict", cart.mnt / "clip.mov")
@@ -462,4 +463,4 @@ def test_a_rebuild_with_a_damaged_journal(cart, tier):
     done = fsck("--rebuild-catalog", cart.store)
     assert done.returncode == 1 and "tier main: its bytes are damaged" in done.stdout, done
     cart.mount()
-    assert (cart.mnt / "clip.mov").read_bytes() == pattern(13 << 20)
+    assert (cart.mnt / "clip.mov").read_bytes() == data
