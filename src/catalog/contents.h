@@ -195,9 +195,15 @@ struct queue_row {
 /* Put into the queue (or replace). The file's state becomes QUEUED if it was VERIFIED. */
 int catalog_enqueue(struct catalog *catalog, const struct queue_row *row, enum step_flags flags);
 
-/* After a failed attempt: attempts + 1. Nothing if the row is now of another generation. */
+/*
+ * After a failed attempt: attempts + 1. @why: what the tier said, kept while the row waits; "" for
+ * nothing. Nothing if the row is now of another generation.
+ */
 int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier,
-			int64_t due_ns, int error, bool poison);
+			int64_t due_ns, int error, bool poison, const char *why);
+
+/* What the tier said at the last attempt: 1 (caller frees *ret_why), 0 nothing. */
+int catalog_queue_why(struct catalog *catalog, uint64_t id, uint32_t tier, char **ret_why);
 
 /* The row goes, unless it is now of another generation; the state is the caller's to set. */
 int catalog_dequeue(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier);

@@ -24,6 +24,10 @@ STATEMENT(sql_put, "INSERT INTO queue(" QUEUE_COLUMNS ", rank)"
 STATEMENT(sql_state, "UPDATE inodes SET state = ?2, state_ns = ?3 WHERE id = ?1");
 STATEMENT(sql_retry, "UPDATE queue SET attempts = attempts + 1, due_ns = ?3, error = ?4,"
 		     " poison = ?5 WHERE id = ?1 AND tier = ?2 AND generation = ?6");
+STATEMENT(sql_refused, "INSERT INTO refusals(id, tier, text) SELECT id, tier, ?4 FROM queue"
+		       " WHERE id = ?1 AND tier = ?2 AND generation = ?3"
+		       " ON CONFLICT(id, tier) DO UPDATE SET text = excluded.text");
+STATEMENT(sql_why, "SELECT text FROM refusals WHERE id = ?1 AND tier = ?2 AND text != ''");
 STATEMENT(sql_remove, "DELETE FROM queue WHERE id = ?1 AND tier = ?2 AND generation = ?3");
 STATEMENT(sql_any, "SELECT 1 FROM queue WHERE id = ?1 LIMIT 1");
 /* In the order of rank: most rows are due, so few are passed over. */
@@ -115,10 +119,29 @@ int catalog_enqueue(struct catalog *catalog, const struct queue_row *row, enum s
 	return step_submit(catalog, &queue->step, flags);
 }
 
+struct retry_step {
+	struct step step;
+	struct queue_row row;
+	char why[];
+};
+
+static int keep_why(struct db *db, const struct retry_step *retry)
+{
+	struct query query = query_start(db, &sql_refused);
+
+	query_int(&query, (int64_t)retry->row.id);
+	query_int(&query, retry->row.tier);
+	query_int(&query, (int64_t)retry->row.generation);
+	query_text(&query, retry->why);
+	return query_run(&query);
+}
+
 static int apply_retry(struct db *db, struct step *step)
 {
-	const struct queue_row *row = &((struct queue_step *)step)->row;
+	const struct retry_step *retry = (const struct retry_step *)step;
+	const struct queue_row *row = &retry->row;
 	struct query query = query_start(db, &sql_retry);
+	int r;
 
 	query_int(&query, (int64_t)row->id);
 	query_int(&query, row->tier);
@@ -126,23 +149,46 @@ static int apply_retry(struct db *db, struct step *step)
 	query_int(&query, row->error);
 	query_int(&query, row->poison);
 	query_int(&query, (int64_t)row->generation);
-	return query_run(&query);
+	r = query_run(&query);
+	return r < 0 ? r : keep_why(db, retry);
 }
 
 int catalog_queue_retry(struct catalog *catalog, uint64_t id, uint64_t generation, uint32_t tier,
-			int64_t due_ns, int error, bool poison)
+			int64_t due_ns, int error, bool poison, const char *why)
 {
-	struct queue_step *queue = step_new(sizeof(*queue), apply_retry);
+	size_t bytes = strlen(why) + 1;
+	struct retry_step *retry = step_new(sizeof(*retry) + bytes, apply_retry);
 
-	if (!queue)
+	if (!retry)
 		return -ENOMEM;
-	queue->row.id = id;
-	queue->row.generation = generation;
-	queue->row.tier = tier;
-	queue->row.due_ns = due_ns;
-	queue->row.error = error;
-	queue->row.poison = poison;
-	return step_submit(catalog, &queue->step, 0);
+	retry->row = (struct queue_row){
+		.id = id,
+		.generation = generation,
+		.tier = tier,
+		.due_ns = due_ns,
+		.error = error,
+		.poison = poison,
+	};
+	memcpy(retry->why, why, bytes);
+	return step_submit(catalog, &retry->step, 0);
+}
+
+int catalog_queue_why(struct catalog *catalog, uint64_t id, uint32_t tier, char **ret_why)
+{
+	cleanup_reader struct db *db = NULL;
+	cleanup_query struct query query = { 0 };
+	int r = reader_take(catalog, &db);
+
+	if (r < 0)
+		return r;
+	query = query_start(db, &sql_why);
+	query_int(&query, (int64_t)id);
+	query_int(&query, tier);
+	r = query_row(&query);
+	if (r <= 0)
+		return r;
+	*ret_why = strdup(query_get_text(&query, 0));
+	return *ret_why ? 1 : -ENOMEM;
 }
 
 struct hasten_step {

@@ -187,6 +187,15 @@ static int use_wal(struct db *db)
 	"TABLE said(content INTEGER PRIMARY KEY, version INTEGER NOT NULL,"                        \
 	" text TEXT NOT NULL);"
 
+/* Since version 7: in the tier's words; see catalog_queue_retry(). */
+#define REFUSALS                                                                                   \
+	"TABLE refusals(id INTEGER NOT NULL, tier INTEGER NOT NULL, text TEXT NOT NULL,"           \
+	" PRIMARY KEY(id, tier)) WITHOUT ROWID;"
+static const char schema_refusals[] =
+	"CREATE " REFUSALS "CREATE TRIGGER refusals_end AFTER DELETE ON queue BEGIN"
+	" DELETE FROM refusals WHERE id = old.id AND tier = old.tier;"
+	"END;";
+
 #define LEND(table) "PRAGMA query_only = OFF; CREATE TEMP " table "PRAGMA query_only = ON;"
 
 int schema_lend(struct db *db)
@@ -197,18 +206,17 @@ int schema_lend(struct db *db)
 	if (r == 0 && version < 3)
 		r = db_exec(db, LEND(ARCHIVED));
 	if (r == 0 && version < 7)
-		r = db_exec(db, LEND(SAID));
+		r = db_exec(db, LEND(SAID) LEND(REFUSALS));
 	return r;
 }
 
 static int create(struct db *db)
 {
 	static const char *const texts[] = {
-		"BEGIN IMMEDIATE",  schema_nodes,   schema_contents,
-		schema_events,      schema_sync,    schema_offloads,
-		"CREATE " ARCHIVED, schema_seals,   "CREATE " OTHER_KEYS,
-		schema_doubts,      "CREATE " SAID, schema_first,
-		"COMMIT",
+		"BEGIN IMMEDIATE",    schema_nodes,    schema_contents,    schema_events,
+		schema_sync,          schema_offloads, "CREATE " ARCHIVED, schema_seals,
+		"CREATE " OTHER_KEYS, schema_doubts,   "CREATE " SAID,     schema_refusals,
+		schema_first,         "COMMIT",
 	};
 	int r = use_wal(db);
 
@@ -241,6 +249,8 @@ static int migrate(struct db *db, int64_t version)
 		r = db_exec(db, schema_doubts);
 	if (r == 0 && version < 7)
 		r = db_exec(db, "CREATE " SAID);
+	if (r == 0 && version < 7)
+		r = db_exec(db, schema_refusals);
 	if (r == 0)
 		r = db_exec(db, "PRAGMA user_version = " STRING(CATALOG_SCHEMA_VERSION) ";COMMIT");
 	if (r < 0)

@@ -55,7 +55,7 @@ struct found {
 	struct {
 		uint64_t id;
 		int error;
-		uint32_t attempts; /* of poison */
+		uint32_t tier, attempts; /* of poison */
 		int64_t due_ns;
 	} * rows; /* owned */
 	size_t used, size;
@@ -90,16 +90,29 @@ static int add_poison(void *arg, const struct queue_row *row)
 	int r = row->poison ? found_add(found, row->id, row->error) : 0;
 
 	if (row->poison && r == 0) {
+		found->rows[found->used - 1].tier = row->tier;
 		found->rows[found->used - 1].attempts = row->attempts;
 		found->rows[found->used - 1].due_ns = row->due_ns;
 	}
 	return r;
 }
 
-static json_t *found_json(const struct found *found, size_t i, const char *path)
+/* What is wrong with it, and what the tier said of that. */
+static json_t *error_json(struct catalog *catalog, uint64_t id, uint32_t tier, int error)
 {
-	json_t *item = json_pack("{s:o,s:s}", "path", json_path(path), "error",
-				 error_text(found->rows[i].error));
+	cleanup_free char *why = NULL;
+	int r = tier ? catalog_queue_why(catalog, id, tier, &why) : 0;
+
+	return r > 0 ? json_sprintf("%s: %s", error_text(error), why)
+		     : json_string(error_text(error));
+}
+
+static json_t *found_json(struct catalog *catalog, const struct found *found, size_t i,
+			  const char *path)
+{
+	json_t *item = json_pack(
+		"{s:o,s:o}", "path", json_path(path), "error",
+		error_json(catalog, found->rows[i].id, found->rows[i].tier, found->rows[i].error));
 
 	if (!item || !found->rows[i].attempts)
 		return item;
@@ -122,7 +135,8 @@ static int report_found(struct request *request, const char *key, const struct f
 			return r;
 		if (r == 0 || !path_under(path, top) || count++ >= max)
 			continue;
-		if (json_array_append_new(list, found_json(found, i, path)) < 0)
+		if (json_array_append_new(list,
+					  found_json(request->source->catalog, found, i, path)) < 0)
 			return -ENOMEM;
 	}
 	if (ret_count)

@@ -430,7 +430,7 @@ static int try_later(struct job *job, int error)
 	return catalog_queue_retry(transfer->catalog, row->id, row->generation, row->tier,
 				   transfer_now_ns(transfer) +
 					   pause_after(transfer, row, error, poison),
-				   error, poison);
+				   error, poison, why);
 }
 
 static void show(struct sender *sender, const struct job *job)

@@ -188,6 +188,11 @@ def test_a_refusal_is_told_with_the_servers_code(bucket, gate, sites):
     gate.reject = b"\r\nx-amz-meta-mediafs-size:"
     (cart.mnt / "clip.mov").write_bytes(b"1")
     wait_for(lambda: told in cart.cmd("log").stdout, "it to be set aside")
+    cart.umount()
+    poison = cart.status()["poison"]
+    assert [item["path"] for item in poison] == ["clip.mov"] and told in poison[0]["error"]
+    assert told in cart.cmd("status", check=False).stdout
+    cart.mount()
     gate.reject = None
     cart.cmd("resume")
     cart.wait()

@@ -84,7 +84,8 @@ TEST(a_catalog_of_version_1_is_brought_forward)
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TRIGGER unsettled_delete; DROP TABLE unsettled; DROP TABLE hashes;"
 		     "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
-		     "DROP TABLE doubts; DROP TABLE said; PRAGMA user_version = 1");
+		     "DROP TABLE doubts; DROP TABLE said; DROP TABLE refusals; DROP TRIGGER "
+		     "refusals_end; PRAGMA user_version = 1");
 	check_int(try_open(dir, CATALOG_READ_ONLY), 0);
 	check_int(try_open(dir, 0), 0);
 	run_sql(dir,
@@ -106,7 +107,8 @@ TEST(an_older_catalog_knows_of_no_archived_copies)
 
 	check_int(try_open(dir, CATALOG_CREATE), 0);
 	run_sql(dir, "DROP TABLE archived; DROP TABLE other_keys; DROP INDEX inodes_sealed;"
-		     "DROP TABLE doubts; DROP TABLE said; PRAGMA user_version = 2");
+		     "DROP TABLE doubts; DROP TABLE said; DROP TABLE refusals; DROP TRIGGER "
+		     "refusals_end; PRAGMA user_version = 2");
 	check_int(catalog_open(scratch_file(dir, "catalog.db"), SITE, CATALOG_READ_ONLY, &catalog),
 		  0);
 	check_int(catalog_count_archived(catalog, 10, &files, &bytes), 0);

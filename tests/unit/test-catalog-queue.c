@@ -106,6 +106,8 @@ TEST(queue_totals_follow_every_change)
 	cleanup_scratch struct scratch *dir = scratch_new();
 	cleanup_catalog struct catalog *catalog = open_catalog(dir);
 	struct queue_totals totals;
+	cleanup_free char *why = NULL;
+	char *none;
 	struct queue_row rows[4], row;
 	int count = 0;
 
@@ -119,9 +121,9 @@ TEST(queue_totals_follow_every_change)
 	}
 	row.size = 150;
 	check_int(catalog_enqueue(catalog, &row, 0), 0); /* replaces */
-	check_int(catalog_queue_retry(catalog, 10, 1, 2, 5000, -EHOSTDOWN, false), 0);
-	check_int(catalog_queue_retry(catalog, 11, 1, 2, 6000, -EBADMSG, true), 0);
-	check_int(catalog_queue_retry(catalog, 10, 9, 1, 6000, -EBADMSG, true), 0); /* no */
+	check_int(catalog_queue_retry(catalog, 10, 1, 2, 5000, -EHOSTDOWN, false, ""), 0);
+	check_int(catalog_queue_retry(catalog, 11, 1, 2, 6000, -EBADMSG, true, "no (Why)"), 0);
+	check_int(catalog_queue_retry(catalog, 10, 9, 1, 6000, -EBADMSG, true, "x"), 0); /* no */
 	check_int(catalog_barrier(catalog), 0);
 	check_int(catalog_queue_totals(catalog, 2, &totals), 0);
 	check_int(totals.files, 1);
@@ -130,6 +132,10 @@ TEST(queue_totals_follow_every_change)
 	check_int(catalog_queue_totals(catalog, 0, &totals), 0);
 	check_int(totals.files, 3);
 	check_int(totals.poison, 1);
+	check_int(catalog_queue_why(catalog, 11, 2, &why), 1);
+	check_str(why, "no (Why)");
+	check_int(catalog_queue_why(catalog, 10, 2, &none), 0);
+	check_int(catalog_queue_why(catalog, 10, 1, &none), 0);
 	check_int(catalog_queue_next(catalog, 2, UINT_MAX, 9999, rows, 4), 1);
 	check_int(rows[0].attempts, 1);
 	check_int(rows[0].error, -EHOSTDOWN);
@@ -140,6 +146,7 @@ TEST(queue_totals_follow_every_change)
 	check_int(catalog_dequeue(catalog, 10, 1, 1), 0);
 	check_int(catalog_remove_name(catalog, 1, "f11"), 0); /* takes its rows along */
 	check_int(catalog_barrier(catalog), 0);
+	check_int(catalog_queue_why(catalog, 11, 2, &none), 0);
 	check_int(catalog_queue_totals(catalog, 0, &totals), 0);
 	check_int(totals.files, 1);
 	check_int(totals.bytes, 100);
