@@ -416,7 +416,10 @@ void seals_placed(struct seals *seals, uint64_t parent)
 	struct climb climb;
 	struct seal *seal;
 
-	if (!seals->count || climb_from(seals, parent, &climb) < 0 || !climb.seal.folder)
+	/* In a history nothing is free anyway, and what a person adds meanwhile beside it stays so.
+	 */
+	if (!seals->count || climb_from(seals, parent, &climb) < 0 || !climb.seal.folder ||
+	    climb.in_history)
 		return;
 	scoped_lock(&seals->lock);
 	seal = table_get(&seals->by_folder, climb.seal.folder);

@@ -153,8 +153,10 @@ def add_late(top, name, data):
     folder = pathlib.Path(top) / "XDROOT/Clip"
     files = folder / f"{name}M01.XML", folder / f"{name}.MXF"
     for path, bytes_ in zip(files, (b"<clip/>", data)):
-        path.write_bytes(bytes_)
-        os.utime(path, (10**9, 10**9))
+        with open(path, "wb") as file:
+            file.write(bytes_)
+            file.flush()
+            os.utime(file.fileno(), (10**9, 10**9))  # nothing is sealed while it is open
     return files
 
 
