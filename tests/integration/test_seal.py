@@ -420,11 +420,18 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     editorial.umount()
     editorial.mount()
     refused(append, there / CLIP / "MORE.MXF")
+    # A generation written at the one is no change of what is sealed at the other; it seals nothing
+    # that came there meanwhile.
+    editorial.set("manifest.settle", "1h")
+    (there / "note.txt").write_text("half")
     settled(cart)
     cart.wait()
     wait_for(lambda: len(generations(there)) == 2, "the second generation at editorial")
-    # A generation written at the one is no change of what is sealed at the other.
+    chain = (top / "ascmhl/ascmhl_chain.xml").read_bytes()
+    wait_for(lambda: (there / "ascmhl/ascmhl_chain.xml").read_bytes() == chain, "its chain")
+    append(there / "note.txt")
     cards.add_late(there, "LATE", b"late" * 9)
+    editorial.set("manifest.settle", QUICK["manifest.settle"])
     settled(editorial)
     editorial.wait()
     wait_for(lambda: len(generations(top)) == 3, "the third generation at the cart")
