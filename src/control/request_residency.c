@@ -84,7 +84,7 @@ static int find_node(struct request *request, char **ret_path, struct node_row *
 
 	if (r != -ENOENT || !request->source->store->joined)
 		return r;
-	r = volume_sync(request->source->volume);
+	r = volume_sync(request->source->volume, false);
 	return r < 0 ? request_fail(
 			       request, r,
 			       "the file is not known here, and other sites cannot be asked: %s",
@@ -108,6 +108,10 @@ int request_residency(struct request *request)
 	r = find_node(request, &path, &node);
 	if (r < 0)
 		return r;
+	/* A folder may be here, and not all its files yet. What cannot be heard of is not here. */
+	if ((verb == RESIDENCY_FETCH || verb == RESIDENCY_PIN) && S_ISDIR(node.mode) &&
+	    request->source->store->joined)
+		(void)volume_sync(request->source->volume, true);
 	request->message[0] = '\0';
 	r = volume_residency(request->source->volume, verb, path, on_file, &work);
 	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);

@@ -93,9 +93,11 @@ int volume_barrier(struct volume *volume)
 	return catalog_barrier(volume->catalog);
 }
 
-int volume_sync(struct volume *volume)
+int volume_sync(struct volume *volume, bool unless_heard)
 {
-	return volume->syncer ? syncer_run(volume->syncer) : 0;
+	struct syncer *syncer = volume->syncer;
+
+	return syncer && !(unless_heard && syncer_has_heard(syncer)) ? syncer_run(syncer) : 0;
 }
 
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,

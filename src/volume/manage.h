@@ -116,9 +116,12 @@ void volume_let_go(struct live **held, size_t count);
 /* Everything received so far is in the catalog's readable part. */
 int volume_barrier(struct volume *volume);
 
-/* Tell other sites and hear of them once, now. Blocks as long as the tier does. 0 without a tier.
+/*
+ * Tell other sites and hear of them once, now; @unless_heard: unless that has gone well since the
+ * start (before it a folder may be here and its files not). Blocks as long as the tier does. 0
+ * without a tier.
  */
-int volume_sync(struct volume *volume);
+int volume_sync(struct volume *volume, bool unless_heard);
 
 /* Write an event with the volume's site. */
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,

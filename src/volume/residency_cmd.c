@@ -129,7 +129,7 @@ int volume_residency(struct volume *volume, enum residency_verb verb, const char
 		uint64_t bytes;
 		int error;
 
-		/* Folders take a pin too: it says what is to happen to files that come later. */
+		/* Folders take a pin too; nothing inherits it yet (HACKING, Open). */
 		if (!target->is_file && !is_pin)
 			continue;
 		error = act(volume, verb, target, &bytes);

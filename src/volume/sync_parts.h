@@ -33,6 +33,7 @@ struct syncer {
 	struct mutex lock; /* rank 44; guards the next ones */
 	struct cond changed;
 	bool woken, stop, running;
+	bool heard;        /* a round has gone well since the start: all is here that others told */
 	bool finished;     /* the thread has told what was to be told, or given up */
 	int64_t finish_ns; /* monotonic: at the end, until when the last changes may be told */
 	int64_t flush_ns;  /* monotonic: from when on others may be told again; INT64_MAX: the

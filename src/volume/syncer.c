@@ -431,6 +431,7 @@ static int run(struct syncer *syncer, enum round_flags flags)
 
 	mutex_lock(&syncer->lock);
 	syncer->flush_ns = r < 0 ? INT64_MAX : flush_ns;
+	syncer->heard = syncer->heard || r == 0;
 	syncer->running = false;
 	cond_broadcast(&syncer->changed);
 	mutex_unlock(&syncer->lock);
@@ -440,6 +441,12 @@ static int run(struct syncer *syncer, enum round_flags flags)
 int syncer_run(struct syncer *syncer)
 {
 	return run(syncer, ROUND_POLL | ROUND_PUBLISH);
+}
+
+bool syncer_has_heard(struct syncer *syncer)
+{
+	scoped_lock(&syncer->lock);
+	return syncer->heard;
 }
 
 /* The thread --------------------------------------------------------------------------- */

@@ -24,3 +24,6 @@ void syncer_wake(struct syncer *syncer);
 
 /* Publish and poll once, in this thread, now. For tests and `wait`. */
 int syncer_run(struct syncer *syncer);
+
+/* A round has gone well since the start. */
+bool syncer_has_heard(struct syncer *syncer);

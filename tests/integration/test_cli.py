@@ -523,16 +523,6 @@ def test_what_another_site_announced_is_listed_as_pending(pair):
     assert pending() == []
 
 
-def test_a_site_mounted_a_moment_ago_pins_what_it_has_not_heard_of(cart, sites, tier):
-    one_file(cart, "DAY1/A001.mov")
-    cart.wait()
-    wait_for(lambda: cart.status()["unpublished"] == 0, "the record")
-    editorial = sites("editorial", join=tier, settings={"sync.poll": "1h"})
-    editorial.mount()
-    assert "1 file" in mediafs("pin", editorial.mnt / "DAY1").stdout
-    editorial.wait_state("DAY1/A001.mov", "stored")
-
-
 def test_conflicts_are_listed(sites, tier, cart):
     editorial = sites("editorial", join=tier).mount("rw")
     for site in (cart, editorial):

@@ -42,17 +42,17 @@ def generations(top):
     return sorted(path.name for path in (top / "ascmhl").glob("*.mhl"))
 
 
-def copy_in(site, source, name):
+def copy_in(site, source, name, settle=QUICK["manifest.settle"]):
     """As a desktop does; looked at when it is whole, however long a busy machine takes for it."""
     site.set("manifest.settle", "1h")
     top = shutil.copytree(source, site.mnt / name)
-    site.set("manifest.settle", QUICK["manifest.settle"])
+    site.set("manifest.settle", settle)
     return top
 
 
-def copy(site, tmp_path, kind, name):
+def copy(site, tmp_path, kind, name, **how):
     """A sample card in the volume."""
-    return copy_in(site, cards.make(tmp_path / "cards" / name, kind), name)
+    return copy_in(site, cards.make(tmp_path / "cards" / name, kind), name, **how)
 
 
 def test_what_clips_say_is_kept_when_a_card_settles(carts):
@@ -128,11 +128,10 @@ def test_status_tells_of_cards_that_arrive(carts, tmp_path):
     def told(path=""):
         return {card["path"]: card for card in json.loads(status(path).stdout)["offloads"]}
 
-    carts.set("manifest.settle", "1h")
     cards.add(carts.mnt, ["notes/day1.txt"])
     carts.wait(state="verified")
     assert told() == {}
-    top = copy(carts, tmp_path, "sony-xavc", "B_ROLL")
+    top = copy(carts, tmp_path, "sony-xavc", "B_ROLL", settle="1h")
     count = sum(path.is_file() for path in top.rglob("*"))
     clip = next(top.rglob("*.MXF"))
     times = clip.stat()

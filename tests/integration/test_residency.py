@@ -385,3 +385,20 @@ def test_a_file_whose_hydration_nobody_ended_can_be_evicted(clip):
     cart.wait_state(name, "evicted")
     assert resident(cart, name) < CLIP
     assert (cart.mnt / name).read_bytes() == data
+
+
+@pytest.mark.parametrize("verb", ["pin", "fetch"])
+def test_a_site_mounted_a_moment_ago_has_all_of_a_folder(cart, sites, tier, verb):
+    """It may have heard of the folder, or not yet, and not of all that is in it."""
+    (cart.mnt / "DAY1").mkdir()
+    for number in range(60):
+        (cart.mnt / f"DAY1/{number}.mov").write_bytes(b"%d" % number)
+    cart.wait()
+    wait_for(lambda: cart.status()["unpublished"] == 0, "the records")
+    editorial = sites("editorial", join=tier, settings={"sync.poll": "1h"})
+    editorial.mount()
+    if verb == "fetch":
+        wait_for((editorial.mnt / "DAY1").exists, "the folder")
+    assert f"{verb}: 60 files" in mediafs(verb, editorial.mnt / "DAY1").stdout
+    for number in range(60):
+        editorial.wait_state(f"DAY1/{number}.mov", "stored")

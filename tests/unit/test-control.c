@@ -61,9 +61,9 @@ int volume_barrier(struct volume *volume)
 	return catalog_barrier(volume->catalog);
 }
 
-int volume_sync(struct volume *volume)
+int volume_sync(struct volume *volume, bool unless_heard)
 {
-	(void)volume;
+	(void)volume, (void)unless_heard;
 	return 0;
 }
 
