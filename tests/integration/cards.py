@@ -2,6 +2,7 @@
 
 make(folder, KIND) makes one; CARDS says what mediafs must find there.
 """
+import contextlib
 import os
 import pathlib
 
@@ -152,11 +153,12 @@ def add_late(top, name, data):
     """A clip for a sony-xavc card, with what it cannot do without, and its own time: both files."""
     folder = pathlib.Path(top) / "XDROOT/Clip"
     files = folder / f"{name}M01.XML", folder / f"{name}.MXF"
-    for path, bytes_ in zip(files, (b"<clip/>", data)):
-        with open(path, "wb") as file:
+    with contextlib.ExitStack() as both:  # of one generation: none is written while one is open
+        for path, bytes_ in zip(files, (b"<clip/>", data)):
+            file = both.enter_context(open(path, "wb"))
             file.write(bytes_)
             file.flush()
-            os.utime(file.fileno(), (10**9, 10**9))  # nothing is sealed while it is open
+            os.utime(file.fileno(), (10**9, 10**9))
     return files
 
 
