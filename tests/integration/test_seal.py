@@ -420,18 +420,11 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     editorial.umount()
     editorial.mount()
     refused(append, there / CLIP / "MORE.MXF")
-    # A generation written at the one is no change of what is sealed at the other; it seals nothing
-    # that came there meanwhile.
-    editorial.set("manifest.settle", "1h")
-    (there / "note.txt").write_text("half")
     settled(cart)
     cart.wait()
     wait_for(lambda: len(generations(there)) == 2, "the second generation at editorial")
-    chain = (top / "ascmhl/ascmhl_chain.xml").read_bytes()
-    wait_for(lambda: (there / "ascmhl/ascmhl_chain.xml").read_bytes() == chain, "its chain")
-    append(there / "note.txt")
+    # A generation written at the one is no change of what is sealed at the other.
     cards.add_late(there, "LATE", b"late" * 9)
-    editorial.set("manifest.settle", QUICK["manifest.settle"])
     settled(editorial)
     editorial.wait()
     wait_for(lambda: len(generations(top)) == 3, "the third generation at the cart")
@@ -440,6 +433,28 @@ def test_the_other_site_keeps_it_too(sites, tier, tmp_path):
     mediafs("unseal", top)
     wait_for(lambda: not sealed(there), "the folder to be open at editorial")
     append(clip)
+
+
+def test_another_sites_history_seals_nothing_that_comes_meanwhile(sites, tier, tmp_path):
+    cart = sites("cart", tier=tier, settings=QUICK).mount()
+    editorial = sites("editorial", join=tier, options=["rw"],
+                      settings={"manifest.settle": "1h"}).mount()
+    top, there = copy_card(cart, tmp_path), editorial.mnt / "B"
+
+    def has(word):
+        return any(word in path.read_bytes() for path in (there / "ascmhl").glob("*.mhl"))
+    cart.set("manifest.settle", "1h")
+    cards.add_late(top, "MORE", b"more" * 9)
+    for name in ("MORE.MXF", "MOREM01.XML"):
+        wait_for((there / CLIP / name).exists, "the late clip at editorial")
+    assert not has(b"MORE.MXF")
+    (there / "note.txt").write_text("half")
+    cart.set("manifest.settle", QUICK["manifest.settle"])
+    wait_for(lambda: has(b"MORE.MXF"), "the history that tells of it")
+    chain = top / "ascmhl/ascmhl_chain.xml"
+    wait_for(lambda: (there / "ascmhl/ascmhl_chain.xml").read_bytes() == chain.read_bytes(),
+             "its chain")
+    append(there / "note.txt")
 
 
 def test_what_another_site_did_before_it_knew_is_a_conflict(sites, tier, tmp_path):
