@@ -6,6 +6,7 @@
 #include "control/protocol.h"
 #include "control/report.h"
 #include "util/error.h"
+#include "util/log.h"
 
 /*
  * "residency": verb "evict", "fetch", "pin" or "unpin" on PATH and all below it. A file that
@@ -92,6 +93,17 @@ static int find_node(struct request *request, char **ret_path, struct node_row *
 		     : request_node(request, ret_path, ret_row);
 }
 
+static void hear_others(struct request *request, const char *path)
+{
+	int r = volume_sync(request->source->volume, true);
+
+	if (r < 0)
+		log_warning_errno(r,
+				  "%s: other sites cannot be asked, so only those files are meant "
+				  "that are known here; say it again when the tier is back",
+				  path);
+}
+
 int request_residency(struct request *request)
 {
 	const char *name = json_string_or(request->json, "verb", "");
@@ -111,7 +123,7 @@ int request_residency(struct request *request)
 	/* A folder may be here, and not all its files yet. What cannot be heard of is not here. */
 	if ((verb == RESIDENCY_FETCH || verb == RESIDENCY_PIN) && S_ISDIR(node.mode) &&
 	    request->source->store->joined)
-		(void)volume_sync(request->source->volume, true);
+		hear_others(request, path);
 	request->message[0] = '\0';
 	r = volume_residency(request->source->volume, verb, path, on_file, &work);
 	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);

@@ -1,36 +1,15 @@
 """Read-back beside bytes that arrive: where the disk keeps up, and where it does not."""
-import contextlib
-import threading
 import time
 
 import pytest
 
 from disk import Slow
 from lib import Site, pattern, wait_for
+from test_tier import card_being_written
 
 MIB = 1 << 20
-STEP_S = 0.02
-STEP_BYTES = MIB
 ASIDE_S = 10     # so long it would wait at least, if it stepped aside: verifier.c
 SLOW = 4 * MIB  # a second: far less than arrives
-
-
-@contextlib.contextmanager
-def card_being_written(site):
-    """Some 50 MB a second."""
-    done = threading.Event()
-
-    def write():
-        with open(site.mnt / "card.mov", "wb", buffering=0) as card:
-            while not done.wait(STEP_S):
-                card.write(bytes(STEP_BYTES))
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        done.set()
-        writer.join()
 
 
 @pytest.fixture
@@ -66,7 +45,7 @@ def test_read_back_steps_aside_where_the_disk_is_behind_and_only_there(slow_disk
         return "read-back waits" in cart.cmd("status").stdout and cart.status()["verify_aside"] \
             and cart.state(f"{count}.mov") in ("receiving", "received")
     try:
-        with card_being_written(cart):
+        with card_being_written(cart, MIB):  # some 50 MB a second
             add_clip()
             start = time.monotonic()
             wait_for(is_verified_or_aside, "the read-back beside a card")

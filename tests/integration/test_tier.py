@@ -267,14 +267,14 @@ def test_pause_and_resume(cart, tier):
 
 
 @contextlib.contextmanager
-def card_being_written(site):
+def card_being_written(site, step_bytes=1 << 16, step_s=0.02):
     """Bytes arrive all the time."""
     done = threading.Event()
 
     def write():
         with open(site.mnt / "card.mov", "wb", buffering=0) as card:
-            while not done.wait(0.02):
-                card.write(bytes(1 << 16))
+            while not done.wait(step_s):
+                card.write(bytes(step_bytes))
     writer = threading.Thread(target=write)
     writer.start()
     try:
