@@ -32,7 +32,8 @@ struct card_warning {
 };
 
 struct card_clip {
-	char *name, *in;                  /* owned; in: tells two of one name apart, mostly "" */
+	char *name, *in; /* owned; in: tells two of one name apart, mostly "" */
+	char *reel;      /* owned; where the card has several, and the name tells; else NULL */
 	const struct card_family *family; /* borrowed from the rules */
 	uint64_t files, media, bytes;     /* media: how many of the files */
 	uint64_t segments, frames;        /* 0: files are not counted that way */

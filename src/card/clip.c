@@ -204,6 +204,8 @@ int look_finish_clips(struct look *look)
 	qsort(sorted, used, sizeof(struct look_clip *), compare_clips);
 	for (size_t i = 0; r == 0 && i < used; i++) {
 		r = check_clip(look, sorted[i]);
+		if (card->reel_count < 2)
+			free(take_ptr(sorted[i]->clip.reel));
 		sorted[i]->index = (uint32_t)i;
 		card->clips[card->clip_count++] = sorted[i]->clip;
 		sorted[i]->clip = (struct card_clip){ 0 };
@@ -217,6 +219,7 @@ static void clip_fini(struct card_clip *clip)
 {
 	free(clip->name);
 	free(clip->in);
+	free(clip->reel);
 }
 
 void look_clip_free(struct look_clip *clip)

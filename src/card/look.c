@@ -402,7 +402,7 @@ static void remember(struct look *look, const struct card_rule *rule, const stru
 static int take_media(struct look *look, const struct card_rule *rule, const struct found *found,
 		      const char *path, struct look_clip *clip)
 {
-	char digits[32];
+	char digits[32], reel[256];
 
 	clip->clip.media++;
 	if (pattern_group(&rule->pattern, found, GROUP_SEGMENT, path, digits, sizeof(digits))) {
@@ -416,6 +416,12 @@ static int take_media(struct look *look, const struct card_rule *rule, const str
 
 		if (r < 0)
 			return r;
+	}
+	if (!clip->clip.reel &&
+	    pattern_group(&rule->pattern, found, GROUP_REEL, path, reel, sizeof(reel))) {
+		clip->clip.reel = strdup(reel);
+		if (!clip->clip.reel)
+			return -ENOMEM;
 	}
 	return take_reel(look, &rule->pattern, found, path, REEL_FROM_CLIPS);
 }

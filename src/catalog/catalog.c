@@ -25,6 +25,7 @@ static struct catalog *catalog_new(const char *path, const char *site, enum cata
 	cond_init(&writer->done);
 	writer->last = &writer->first;
 	readers_init(catalog);
+	mutex_init(&catalog->wanted_lock, 62);
 	catalog->path = strdup(path);
 	catalog->site = strdup(site ? site : "");
 	return catalog;
@@ -34,6 +35,7 @@ static void catalog_free(struct catalog *catalog)
 {
 	struct writer *writer = &catalog->writer;
 
+	mutex_fini(&catalog->wanted_lock);
 	readers_fini(catalog);
 	db_close(writer->db);
 	cond_fini(&writer->done);
@@ -237,7 +239,7 @@ static bool is_settled(struct writer *writer, int *ret_error)
 {
 	scoped_lock(&writer->lock);
 	*ret_error = writer->lost ? writer->error : 0;
-	return writer->steps == 0 && !writer->applying;
+	return writer->steps == 0 && writer->taken == 0;
 }
 
 int catalog_barrier(struct catalog *catalog)
@@ -280,6 +282,6 @@ void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_heal
 	*ret_health = (struct catalog_health){
 		.error = writer->error,
 		.lost = writer->lost,
-		.waiting = writer->error ? writer->steps : 0,
+		.waiting = writer->error ? writer->steps + writer->taken : 0,
 	};
 }

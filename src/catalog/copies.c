@@ -284,7 +284,7 @@ static int read_copies(struct query *query, size_t max, struct copy_row **ret_ro
 {
 	struct copy_row *rows = NULL;
 	size_t count = 0, room = 0;
-	int r;
+	int r = 0;
 
 	while (count < max && (r = query_row(query)) > 0) {
 		if (count == room) {

@@ -190,7 +190,10 @@ static int apply_put_name(struct db *db, struct step *step)
 		if (old_folder < 0)
 			return old_folder;
 	}
-	r = put(db, &name->at, name->id);
+	/* A new version of a file is pinned as the one before, whatever its folder is. */
+	r = found ? db_take_pin(db, old, name->id) : db_enter_folder(db, name->at.parent, name->id);
+	if (r == 0)
+		r = put(db, &name->at, name->id);
 	if (r == 0 && found)
 		r = release(db, old);
 	if (r < 0 || !db->catalog->publishing)
@@ -303,6 +306,17 @@ static int refuse_loop(struct db *db, uint64_t id, uint64_t new_parent)
 	return r > 0 ? -EINVAL : r;
 }
 
+/* Before anything moves: from @from to @to, where @old is (0: nothing). */
+static int move_pins(struct db *db, const struct move_step *move, uint64_t id, uint64_t old)
+{
+	int r = db_enter_folder(db, move->to.parent, id);
+
+	if (r < 0 || !old)
+		return r;
+	return move->flags & MOVE_EXCHANGE ? db_enter_folder(db, move->from.parent, old)
+					   : db_take_pin(db, old, id);
+}
+
 static int apply_move_name(struct db *db, struct step *step)
 {
 	struct move_step *move = (struct move_step *)step;
@@ -328,6 +342,9 @@ static int apply_move_name(struct db *db, struct step *step)
 		old_folder = is_folder(db, old);
 	if (folder < 0 || old_folder < 0)
 		return folder < 0 ? folder : old_folder;
+	r = move_pins(db, move, id, found ? old : 0);
+	if (r < 0)
+		return r;
 	if (exchange) {
 		r = put(db, &move->from, old);
 		if (r == 0)

@@ -13,7 +13,7 @@
 #define NAME_MAX_BYTES 255
 
 enum node_flags {
-	NODE_PINNED = 1 << 0, /* never evicted, fetched when absent */
+	NODE_PINNED = 1 << 0, /* never evicted, fetched when absent; of a folder: handed down */
 	NODE_SEALED = 1 << 1, /* a folder, by itself: volume/seals.h */
 };
 
@@ -46,7 +46,8 @@ int catalog_set_attributes(struct catalog *catalog, uint64_t id, uint32_t mode, 
 int catalog_set_flags(struct catalog *catalog, uint64_t id, unsigned set, unsigned clear);
 
 /* After catalog_put_node(). (@parent, @name) is @id now, whatever it was. @name: any bytes but '/'
- * and NUL, 1 to 255. */
+ * and NUL, 1 to 255. It is pinned when what was called so is, else when @parent is and has no
+ * other name for it. */
 int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id);
 
 /* The name is gone; a node without names is deleted with it (its content row stays), and all
@@ -58,9 +59,24 @@ int catalog_drop_node(struct catalog *catalog, uint64_t id);
 
 enum move_flags { MOVE_EXCHANGE = 1 << 0 };
 
-/* One row changes, however large the folder; what was at the target is removed. */
+/*
+ * One row changes, however large the folder; what was at the target is removed. What comes into a
+ * pinned folder that it was not in, or in the place of what is pinned, is pinned with all below
+ * (then each of these rows changes); what leaves one keeps its mark.
+ */
 int catalog_move_name(struct catalog *catalog, uint64_t parent, const char *name,
 		      uint64_t new_parent, const char *new_name, enum move_flags flags);
+
+/* NODE_PINNED of @id and of all below it, in one transaction: what comes later is either found
+ * there or gets the folder's mark. */
+int catalog_set_pin(struct catalog *catalog, uint64_t id, bool pinned);
+
+/*
+ * Files that were pinned by where they came, and are not here; each is told once. Returns how many,
+ * at most @max; 0 with *ret_more: others could not be remembered, all are to be looked through.
+ * Call catalog_barrier() before their rows are read.
+ */
+size_t catalog_take_wanted(struct catalog *catalog, uint64_t *ret_ids, size_t max, bool *ret_more);
 
 /* Reading ----------------------------------------------------------------------------- */
 
@@ -90,6 +106,10 @@ int catalog_each_under(struct catalog *catalog, uint64_t id, catalog_node_fn fn,
 /* Every file whose state is in @state_mask (1u << state), by id from @after on. @name is NULL. */
 int catalog_each_file(struct catalog *catalog, unsigned state_mask, uint64_t after,
 		      catalog_node_fn fn, void *arg);
+
+/* Pinned folders with an id above @after, ascending, at most @max; how many. Walks all rows. */
+int catalog_get_pinned_folders(struct catalog *catalog, uint64_t after, uint64_t *ret_ids,
+			       size_t max);
 
 /* Totals for status, by state: kept up to date by the database, never counted. */
 struct catalog_totals {

@@ -60,7 +60,10 @@ static int apply_placeholder(struct db *db, struct step *step)
 	query_int(&query, step->time_ns);
 	query_int(&query, (int64_t)place->content);
 	r = query_run(&query);
-	return r < 0 ? r : note_node(db, place->id);
+	if (r < 0)
+		return r;
+	db_want_if_pinned(db, &row, place->state);
+	return note_node(db, place->id);
 }
 
 int catalog_set_placeholder(struct catalog *catalog, uint64_t id, uint64_t generation,

@@ -191,6 +191,7 @@ int step_submit(struct catalog *catalog, struct step *step, enum step_flags flag
 #define KEPT_MAX_BYTES (4 * (size_t)QUEUE_MAX_BYTES)
 #define BATCH_DELAY_NS (150 * 1000000ll) /* leaves 50 ms of the promised 200 to apply them */
 #define READERS_MAX 8
+#define WANTED_MAX 4096u
 #define WRITE_TIMEOUT_MS 60000 /* for the lock of another process that writes */
 
 struct writer {
@@ -204,7 +205,7 @@ struct writer {
 	struct step *first; /* owned */
 	struct step **last;
 	size_t steps, bytes;
-	bool applying;    /* steps taken from the queue are not all readable yet */
+	size_t taken;     /* from the queue, and not readable yet */
 	size_t hurried;   /* steps queued that somebody waits for */
 	size_t squeezed;  /* callers that wait for room */
 	int64_t since_ns; /* monotonic, of the oldest step queued */
@@ -239,10 +240,15 @@ struct catalog {
 	bool events_loaded; /* in this transaction */
 	bool events_added;
 
-	struct mutex readers_lock; /* rank 61; guards the rest */
+	struct mutex readers_lock; /* rank 61; guards these */
 	struct cond readers_free;
 	struct db *readers[READERS_MAX]; /* idle ones, owned */
 	unsigned idle_readers, open_readers;
+
+	struct mutex wanted_lock; /* rank 62; guards the rest, see catalog_take_wanted() */
+	uint64_t wanted[WANTED_MAX];
+	size_t wanted_count;
+	bool wants_more;
 };
 
 /* heal.c: true for failures that may pass (no room, the disk, memory, another process). */
@@ -329,6 +335,15 @@ int note_node(struct db *db, uint64_t id); /* every name of it */
  * For "" it is all: ret_low "", ret_high 0xff... Both at least strlen(@path) + 2 bytes.
  */
 void path_range(const char *path, char *ret_low, char *ret_high);
+
+/* Pins (pins.c), in the writer ---------------------------------------------------------- */
+
+/* @id, with all below, is pinned if @from is. */
+int db_take_pin(struct db *db, uint64_t from, uint64_t id);
+/* The same of the folder @parent, in which @id is about to get a name: unless it has one there. */
+int db_enter_folder(struct db *db, uint64_t parent, uint64_t id);
+/* For catalog_take_wanted(): @row is about to be @state. */
+void db_want_if_pinned(struct db *db, const struct node_row *row, enum file_state state);
 
 /* Contents ---------------------------------------------------------------------------- */
 

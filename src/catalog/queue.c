@@ -348,7 +348,7 @@ static int read_due(struct db *db, uint32_t tier, bool poison, int64_t *ret_due_
 int catalog_queue_due(struct catalog *catalog, uint32_t tier, int64_t *ret_due_ns)
 {
 	cleanup_reader struct db *db = NULL;
-	int64_t due_ns, poison_ns;
+	int64_t due_ns = 0, poison_ns = 0;
 	int r;
 
 	r = reader_take(catalog, &db);

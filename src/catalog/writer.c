@@ -210,7 +210,7 @@ static void take_locked(struct writer *writer, struct batch *batch)
 	batch->error = writer->error;
 	/* It works again when a sync does. */
 	batch->durable |= batch->error != 0;
-	writer->applying = true;
+	writer->taken = batch->steps;
 	cond_broadcast(&writer->space);
 }
 
@@ -357,7 +357,7 @@ static void finish_batch(struct writer *writer, struct batch *batch, int error)
 	struct step *step;
 
 	mutex_lock(&writer->lock);
-	writer->applying = false;
+	writer->taken = 0;
 	if (error) {
 		failed_locked(writer, batch, error);
 	} else if (!writer->lost) {

@@ -11,6 +11,7 @@
 
 #include "cli/options.h"
 #include "mediafs/exit.h"
+#include "util/interrupt.h"
 #include "util/json.h"
 
 struct cli;
@@ -104,10 +105,6 @@ void cli_progress_bytes(struct cli *cli, const char *what, int64_t start_ns, uin
 
 /* "90s" etc. of option @id, @fallback when not given. False: complained already. */
 bool cli_duration(struct cli *cli, enum option_id id, int64_t fallback, int64_t *ret_ns);
-
-/* Non-zero once SIGINT or SIGTERM came (only after cli_catch_signals()). */
-void cli_catch_signals(void);
-bool cli_interrupted(void);
 
 /* Pause, shortened by a signal. */
 void cli_pause(int64_t ns);

@@ -12,6 +12,9 @@
 #include "control/card_json.h"
 #include "util/units.h"
 
+/* Fewer bytes than a camera's lists and settings have may lie on an empty card. */
+#define LISTS_BYTES (1u << 20)
+
 /* What lies on the card, as the rules want it. Owned, and the paths. */
 struct names {
 	struct card_entry *list;
@@ -103,6 +106,11 @@ static void print_reels(const struct card *card)
 		(void)printf("camera:   %s\n", card->camera);
 }
 
+static bool looks_empty(const struct card *card)
+{
+	return !card->other_files && card->bytes < LISTS_BYTES;
+}
+
 static void print_card(const struct card *card)
 {
 	char size[32];
@@ -119,7 +127,9 @@ static void print_card(const struct card *card)
 	if (card->junk_files)
 		(void)printf("; and %" PRIu64 " that a computer left there", card->junk_files);
 	(void)printf("\nclips:    %zu%s\n", card->clip_count,
-		     card->clip_count ? "" : " (the card is empty)");
+		     card->clip_count    ? ""
+		     : looks_empty(card) ? " (the card is empty)"
+					 : " (what is on it is of no clip that the rules know)");
 	for (size_t i = 0; i < card->clip_count; i++)
 		print_clip(&card->clips[i]);
 	for (size_t i = 0; i < card->warning_count; i++) {

@@ -59,6 +59,7 @@ static int set(struct cli *cli, struct client *client)
 {
 	const char *const *args = cli->options.args;
 	cleanup_json json_t *final = NULL;
+	bool later;
 	int code;
 
 	if (cli->options.arg_count != 3)
@@ -70,12 +71,15 @@ static int set(struct cli *cli, struct client *client)
 			   ANSWER_MS, NULL, NULL, &final);
 	if (code)
 		return code;
+	later = json_is_true(json_object_get(final, "next_mount"));
 	if (cli->json)
 		return cli_print_json(cli,
-				      json_pack("{s:o,s:o,s:b}", "key", json_path(args[1]), "value",
-						json_path(args[2]), "mounted",
-						client_is_live(client)),
+				      json_pack("{s:o,s:o,s:b,s:b}", "key", json_path(args[1]),
+						"value", json_path(args[2]), "mounted",
+						client_is_live(client), "next_mount", later),
 				      MEDIAFS_EXIT_OK);
+	if (later)
+		cli_note(cli, "it takes effect at the next mount");
 	return MEDIAFS_EXIT_OK;
 }
 

@@ -47,7 +47,7 @@ static int tick(void *arg, const struct export_progress *progress)
 	char done[32], all[32], rate[32], eta[32], end[80] = "";
 
 	if (now - work->shown_ns < SHOW_EVERY_NS)
-		return cli_interrupted();
+		return interrupted();
 	work->shown_ns = now;
 	if (spent > RATE_MIN_NS && progress->bytes) {
 		double speed = (double)progress->bytes * 1e9 / (double)spent;
@@ -64,7 +64,7 @@ static int tick(void *arg, const struct export_progress *progress)
 		     progress->of_files, work->verb,
 		     format_bytes(progress->bytes, done, sizeof(done)),
 		     format_bytes(progress->of_bytes, all, sizeof(all)), end);
-	return cli_interrupted();
+	return interrupted();
 }
 
 static void begin(struct work *work)
@@ -316,7 +316,7 @@ static int run(struct cli *cli)
 	cleanup_with(outlet_fini) struct outlet outlet = { cli->options.value[OPT_TO], NULL, -1 };
 	int code;
 
-	cli_catch_signals();
+	catch_interrupts();
 	(void)signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error to tell */
 	if (cli->options.given[OPT_VERIFY])
 		return run_verify(cli);

@@ -8,6 +8,7 @@
 
 #include "catalog/catalog.h"
 #include "cli/cli.h"
+#include "cli/tier_change.h"
 #include "control/protocol.h"
 #include "store/store.h"
 #include "tier/tier.h"
@@ -214,26 +215,6 @@ static int create_catalog(struct cli *cli, const struct init *init, struct store
 	return r < 0 ? cli_fail_errno(cli, r, "cannot write %s", file) : 0;
 }
 
-/* A tier inside the tree would be copied into itself; in the store it dies with it. */
-static int check_apart(struct cli *cli, const struct init *init, const struct store *store)
-{
-	const char *folder = init->tier_url;
-	cleanup_free char *real = NULL;
-	size_t length = strlen(store->path);
-
-	if (!folder)
-		return 0;
-	if (strncmp(folder, "file://", 7) == 0)
-		folder += 7;
-	real = realpath(folder, NULL);
-	if (real && strncmp(real, store->path, length) == 0 &&
-	    (real[length] == '/' || real[length] == '\0'))
-		return cli_fail(cli, MEDIAFS_EXIT_USAGE,
-				"the tier %s lies inside the store %s: name a place outside",
-				init->tier_url, store->path);
-	return 0;
-}
-
 static int claim(struct cli *cli, const struct init *init)
 {
 	char tier_uuid[37];
@@ -259,7 +240,7 @@ static int fill_store(struct cli *cli, const struct init *init)
 
 	if (r < 0)
 		return cli_fail_errno(cli, r, "cannot open the new store %s", init->path);
-	code = check_apart(cli, init, store);
+	code = init->tier_url ? cli_check_apart(cli, init->tier_url, store) : 0;
 	if (code == 0)
 		code = create_catalog(cli, init, store);
 	if (code == 0)

@@ -60,7 +60,7 @@ static int print_after(struct cli *cli, const struct target *target, struct clie
 {
 	int64_t count = PAGE;
 
-	while (count == PAGE && !cli_interrupted()) {
+	while (count == PAGE && !interrupted()) {
 		cleanup_json json_t *final = NULL;
 		int code = target_call(cli, client, log_request(target->path, PAGE, *next), 0,
 				       print_event, cli, &final);
@@ -77,12 +77,11 @@ static int follow(struct cli *cli, const struct target *target, struct client *c
 {
 	int code = MEDIAFS_EXIT_OK;
 
-	cli_catch_signals();
-	while (code == MEDIAFS_EXIT_OK && !cli_interrupted()) {
+	while (code == MEDIAFS_EXIT_OK && !interrupted()) {
 		code = print_after(cli, target, client, &next);
 		cli_pause(FOLLOW_NS);
 	}
-	return cli_interrupted() ? MEDIAFS_EXIT_OK : code;
+	return interrupted() ? MEDIAFS_EXIT_OK : code;
 }
 
 static int verify(struct cli *cli, struct client *client)
@@ -133,6 +132,8 @@ static int run(struct cli *cli)
 		return code;
 	if (cli->options.given[OPT_VERIFY])
 		return verify(cli, client);
+	if (cli->options.given[OPT_FOLLOW])
+		catch_interrupts();
 	/* A program wants all, a person the last screen. */
 	if (cli->json && !cli->options.given[OPT_LINES]) {
 		code = print_after(cli, &target, client, &next);

@@ -26,7 +26,7 @@ static int tick(void *arg, const struct tree_progress *progress)
 
 	cli_progress_bytes(job->cli, "hashed", job->start_ns, progress->files, progress->of_files,
 			   progress->bytes, progress->of_bytes);
-	return cli_interrupted();
+	return interrupted();
 }
 
 /* What came of it ------------------------------------------------------------------------ */
@@ -172,7 +172,7 @@ static int run_verify(struct cli *cli)
 		return cli_fail(cli, MEDIAFS_EXIT_USAGE, "one PATH is wanted: a folder or a list");
 	if (stat(path, &st) < 0)
 		return cli_fail_errno(cli, -errno, "%s", path);
-	cli_catch_signals();
+	catch_interrupts();
 	if (!S_ISDIR(st.st_mode)) {
 		r = manifest_verify_list(path, root, &watch, &verdict);
 	} else if (root) {
@@ -292,7 +292,7 @@ static int run_create(struct cli *cli)
 	for (char *line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		ignore[create.ignore_count++] = line;
 	create.ignore = ignore;
-	cli_catch_signals();
+	catch_interrupts();
 	r = manifest_create(&create, &watch, &verdict);
 	return finish(cli, &job, &verdict, r, "recorded");
 }

@@ -145,7 +145,7 @@ static void follow_all(struct offload *offload)
 			return;
 		offload_tell_progress(offload);
 		cli_pause(LOOK_NS);
-		if (cli_interrupted())
+		if (interrupted())
 			atomic_store(&offload->stopped, true);
 	}
 }
@@ -194,7 +194,6 @@ static int copy_cards(struct offload *offload)
 
 static int run(struct cli *cli)
 {
-	cleanup_with(card_rules_free_slot) struct card_rules *rules = NULL;
 	struct offload offload = {
 		.cli = cli,
 		.replace = cli->options.given[OPT_REPLACE],
@@ -203,13 +202,11 @@ static int run(struct cli *cli)
 		.count = cli->options.arg_count - 1,
 	};
 	int code;
-	int r = card_rules_load(NULL, &rules);
 
-	offload.rules = rules;
 	offload.cards = calloc(offload.count, sizeof(*offload.cards));
-	if (r < 0 || !offload.cards)
+	if (!offload.cards)
 		return cli_fail_errno(cli, -ENOMEM, "cannot start");
-	cli_catch_signals();
+	catch_interrupts();
 	code = offload_plan(&offload, cli->options.args[offload.count]);
 	if (code == 0)
 		code = copy_cards(&offload);

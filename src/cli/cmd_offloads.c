@@ -103,6 +103,7 @@ static int print_offload(void *arg, const json_t *line)
 	cleanup_free char *reel_shown = printable(reel ? reel : "-");
 	const char *state = json_string_or(offload, "state", "?");
 	int64_t total = json_int_or(offload, "total_files", 0);
+	int64_t clips = json_int_or(offload, "clip_count", 0);
 	char size[32];
 
 	if (!path)
@@ -115,11 +116,11 @@ static int print_offload(void *arg, const json_t *line)
 		return ferror(stdout) ? -EPIPE : 0;
 	}
 	(void)printf("%" PRId64 "  %-12s  %-14s  %s%-8s%s  %" PRId64
-		     " clips  %10s  verified %" PRId64 "/%" PRId64 "  stored %" PRId64 "/%" PRId64
+		     " clip%-2s %10s  verified %" PRId64 "/%" PRId64 "  stored %" PRId64 "/%" PRId64
 		     "%s  %s\n",
 		     json_int_or(offload, "id", 0), reel_shown ? reel_shown : "?",
 		     json_string_or(offload, "family", "?"), paint(state_colour(state)), state,
-		     paint(PAINT_NONE), json_int_or(offload, "clip_count", 0),
+		     paint(PAINT_NONE), clips, clips == 1 ? "" : "s",
 		     format_bytes((uint64_t)json_int_or(offload, "bytes", 0), size, sizeof(size)),
 		     json_int_or(offload, "verified", 0), total, json_int_or(offload, "stored", 0),
 		     total, json_is_true(json_object_get(offload, "sealed")) ? "  sealed" : "",

@@ -173,13 +173,13 @@ static void print_card(const struct report *report, const json_t *card)
 	cleanup_free char *reel_shown = printable(reel && *reel ? reel : "-");
 	struct reasons reasons;
 	enum report_verdict verdict = report_reasons(report, card, &reasons);
+	int64_t clips = json_int_or(card, "clip_count", 0);
 	char day[32];
 
-	(void)printf("%s%s%s  %s  %s  %" PRId64 " clips  %s\n",
+	(void)printf("%s%s%s  %s  %s  %" PRId64 " clip%s  %s\n",
 		     paint(verdict == REPORT_UNCHECKED ? PAINT_BUSY : PAINT_BAD),
 		     report_verdicts[verdict], paint(PAINT_NONE), reel_shown ? reel_shown : "?",
-		     report_day(card, day), json_int_or(card, "clip_count", 0),
-		     shown ? shown : "?");
+		     report_day(card, day), clips, clips == 1 ? "" : "s", shown ? shown : "?");
 	for (size_t i = 0; i < reasons.count; i++) {
 		cleanup_free char *text = printable(reasons.list[i]);
 

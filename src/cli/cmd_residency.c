@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -16,9 +17,10 @@ struct work {
 	struct cli *cli;
 	const struct target *target;
 	uint64_t files, bytes, failed;
-	int code; /* of the first file that failed */
+	bool answered; /* PATH, if only with files that failed */
 	int64_t start_ns;
 	json_t *failures; /* owned; with --json */
+	char *unheard;    /* owned: why other sites could not be asked */
 };
 
 static int tell_failure(struct work *work, const char *path, const json_t *progress)
@@ -45,7 +47,7 @@ static int on_line(void *arg, const json_t *line)
 
 	if (!path)
 		return -EPROTO;
-	if (cli_interrupted())
+	if (interrupted())
 		return -EINTR;
 	if (json_is_string(json_object_get(progress, "error")))
 		return tell_failure(work, path, progress);
@@ -56,6 +58,23 @@ static int on_line(void *arg, const json_t *line)
 		     format_bytes((uint64_t)((double)work->bytes * 1e9 / (double)passed), rate,
 				  sizeof(rate)));
 	return 0;
+}
+
+/* Of a folder there may be more than is known here. */
+static void tell_unheard(struct work *work, const char *path, const json_t *final)
+{
+	const char *why = json_string_or(final, "unheard", NULL);
+	cleanup_free char *safe = why ? printable(path) : NULL;
+
+	if (!why)
+		return;
+	cli_note(work->cli, "mediafs %s: %s: other sites cannot be asked now (%s): %s",
+		 work->cli->command->name, safe ? safe : "?", why,
+		 strcmp(work->cli->command->name, "pin") == 0
+			 ? "what they have in it is kept as it comes"
+			 : "this may not be all; say it again when the tier is back");
+	if (!work->unheard)
+		work->unheard = strdup(why);
 }
 
 static int one(struct work *work, const char *path)
@@ -81,13 +100,15 @@ static int one(struct work *work, const char *path)
 					  "interrupted: what was "
 					  "done stays done")
 			       : cli_fail_errno(work->cli, code, "cannot talk to the mount daemon");
+	tell_unheard(work, path, final);
 	code = (int)json_int_or(final, "code", MEDIAFS_EXIT_FAILED);
 	/* The files that failed were named one by one. */
-	if (code && !(json_int_or(final, "failed", 0) > 0)) {
+	if (code && !(json_int_or(final, "failed", 0) > 0) && json_object_get(final, "error")) {
 		cleanup_free char *text = json_path_value(json_object_get(final, "error"));
 
 		return cli_fail(work->cli, code, "%s: %s", path, text ? text : "?");
 	}
+	work->answered = true;
 	return code;
 }
 
@@ -104,29 +125,35 @@ static int run(struct cli *cli)
 					spec->name);
 	if (cli->options.given[OPT_RESTORE])
 		return cli_restore(cli);
-	cli_catch_signals();
+	catch_interrupts();
 	work.failures = json_array();
 	if (!work.failures)
 		return cli_fail_errno(cli, -ENOMEM, "cannot start");
-	for (size_t i = 0; i < cli->options.arg_count && !cli_interrupted(); i++) {
-		uint64_t failed = work.failed;
-
+	for (size_t i = 0; i < cli->options.arg_count && !interrupted(); i++) {
+		work.answered = false;
 		code = one(&work, cli->options.args[i]);
-		if (code && cli->json && work.failed == failed) {
+		if (code && cli->json && !work.answered) {
 			json_decref(work.failures);
+			free(work.unheard);
 			return code; /* told as JSON already: one document, not two */
 		}
 		if (code && !first)
 			first = code;
 	}
 	cli_progress_end(cli);
-	if (cli->json)
-		return cli_print_json(
-			cli,
-			json_pack("{s:I,s:I,s:I,s:o,s:i}", "files", (json_int_t)work.files, "bytes",
-				  (json_int_t)work.bytes, "failed", (json_int_t)work.failed,
-				  "failures", work.failures, "code", first),
-			first);
+	if (cli->json) {
+		json_t *unheard = work.unheard ? json_string(work.unheard) : json_null();
+
+		free(work.unheard);
+		return cli_print_json(cli,
+				      json_pack("{s:I,s:I,s:I,s:o,s:o,s:i}", "files",
+						(json_int_t)work.files, "bytes",
+						(json_int_t)work.bytes, "failed",
+						(json_int_t)work.failed, "failures", work.failures,
+						"unheard", unheard, "code", first),
+				      first);
+	}
+	free(work.unheard);
 	json_decref(work.failures);
 	if (first == MEDIAFS_EXIT_OK || work.files > 0)
 		(void)printf("%s: %" PRIu64 " file%s%s%s%s%s\n", cli->command->name, work.files,
@@ -146,7 +173,7 @@ static const struct option_spec fetch_options[] = {
 	{ OPT_SPEED, 0, "restore-tier", "SPEED", "Bulk, Standard (default) or Expedited" },
 	{ OPT_TIMEOUT, 0, "timeout", "T", "stop waiting after T: 90s, 5min, 2h" },
 	{ OPT_OFFLINE, 0, "offline", "T",
-	  "stop waiting when the tier was away for T (default: 30s; 0: never)" },
+	  "stop waiting when a tier was away for T (default: 30s; 0: never)" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 

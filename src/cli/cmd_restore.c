@@ -37,11 +37,12 @@ struct restore {
 	const char *speed;
 
 	/* Of the last round. */
-	uint64_t files, bytes, here_files, here_bytes, coming_files, failed;
+	uint64_t files, bytes, here_files, here_bytes, coming_files, away_files, failed;
 	int code;         /* 0, or of the first file that failed */
-	json_t *failures; /* owned */
+	json_t *failures; /* owned; what waits for a tier that is away, too */
 
 	uint64_t fetched_bytes; /* of all rounds */
+	json_t *told;           /* owned; tiers that were named as away */
 };
 
 static void restore_fini(struct restore *restore)
@@ -52,6 +53,7 @@ static void restore_fini(struct restore *restore)
 	}
 	free(restore->places);
 	json_decref(restore->failures);
+	json_decref(restore->told);
 }
 
 static void show_progress(struct restore *restore)
@@ -70,6 +72,19 @@ static void show_progress(struct restore *restore)
 		     format_duration(passed, waited, sizeof(waited)));
 }
 
+/* While others come, so that somebody can plug it in: the first file of each tier. */
+static void tell_away(struct restore *restore, const json_t *progress, const char *shown)
+{
+	const char *tier = json_string_or(progress, "away", NULL);
+	cleanup_free char *safe = tier ? printable(shown) : NULL;
+
+	if (!tier || json_object_get(restore->told, tier))
+		return;
+	(void)json_object_set_new(restore->told, tier, json_true());
+	cli_note(restore->cli, "mediafs fetch: %s: %s", safe ? safe : "?",
+		 json_string_or(progress, "error", ""));
+}
+
 static int on_line(void *arg, const json_t *line)
 {
 	struct restore *restore = arg;
@@ -78,12 +93,13 @@ static int on_line(void *arg, const json_t *line)
 
 	if (!path)
 		return -EPROTO;
-	if (cli_interrupted())
+	if (interrupted())
 		return -EINTR;
 	if (json_is_string(json_object_get(progress, "error"))) {
 		cleanup_free char *shown = target_show(restore->at, path);
 
 		(void)json_object_set_new(progress, "shown", json_path(shown ? shown : path));
+		tell_away(restore, progress, shown ? shown : path);
 		return json_array_append(restore->failures, progress) < 0 ? -ENOMEM : 0;
 	}
 	restore->fetched_bytes += (uint64_t)json_int_or(progress, "bytes", 0);
@@ -103,7 +119,7 @@ static json_t *request_of(const struct restore *restore, const struct target *ta
 	return request;
 }
 
-/* 0, 1 the tier is away, or a negative exit code: complained already. */
+/* 0, 1 a tier is away, or a negative exit code: complained already. */
 static int one(struct restore *restore, const struct place *place)
 {
 	cleanup_json json_t *final = NULL;
@@ -122,11 +138,12 @@ static int one(struct restore *restore, const struct place *place)
 	restore->here_files += (uint64_t)json_int_or(final, "here_files", 0);
 	restore->here_bytes += (uint64_t)json_int_or(final, "here_bytes", 0);
 	restore->coming_files += (uint64_t)json_int_or(final, "coming_files", 0);
+	restore->away_files += (uint64_t)json_int_or(final, "away_files", 0);
 	restore->failed += (uint64_t)json_int_or(final, "failed", 0);
 	code = (int)json_int_or(final, "code", MEDIAFS_EXIT_FAILED);
 	if (!json_object_get(final, "error")) {
 		restore->code = restore->code ? restore->code : code;
-		return 0;
+		return json_int_or(final, "away_files", 0) > 0;
 	}
 	if (code == MEDIAFS_EXIT_OFFLINE && client_is_live(place->client))
 		return 1;
@@ -140,10 +157,10 @@ static int one_round(struct restore *restore)
 	int result = 0;
 
 	restore->files = restore->bytes = restore->here_files = restore->here_bytes = 0;
-	restore->coming_files = restore->failed = 0;
+	restore->coming_files = restore->away_files = restore->failed = 0;
 	restore->code = 0;
 	(void)json_array_clear(restore->failures);
-	for (size_t i = 0; i < restore->cli->options.arg_count && !cli_interrupted(); i++) {
+	for (size_t i = 0; i < restore->cli->options.arg_count && !interrupted(); i++) {
 		int r = one(restore, &restore->places[i]);
 
 		if (r < 0)
@@ -163,11 +180,12 @@ static int finish(struct restore *restore, int code, const char *why)
 	cli_progress_end(cli);
 	if (cli->json) {
 		json_t *object = json_pack(
-			"{s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:i}", "files", (json_int_t)restore->files,
-			"bytes", (json_int_t)restore->bytes, "here_files",
-			(json_int_t)restore->here_files, "here_bytes",
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:i}", "files",
+			(json_int_t)restore->files, "bytes", (json_int_t)restore->bytes,
+			"here_files", (json_int_t)restore->here_files, "here_bytes",
 			(json_int_t)restore->here_bytes, "coming_files",
-			(json_int_t)restore->coming_files, "failed", (json_int_t)restore->failed,
+			(json_int_t)restore->coming_files, "away_files",
+			(json_int_t)restore->away_files, "failed", (json_int_t)restore->failed,
 			"failures", restore->failures, "code", code);
 
 		if (object && *why)
@@ -207,22 +225,26 @@ static int wait_for_all(struct restore *restore)
 	for (;;) {
 		int r = one_round(restore);
 		int64_t now = monotonic_ns(), pause = (now - restore->start_ns) / LOOK_SHARE;
+		bool comes = restore->coming_files > 0;
 
 		if (r < 0)
 			return -r;
-		if (cli_interrupted())
+		if (interrupted())
 			return finish(restore, MEDIAFS_EXIT_PENDING,
 				      "interrupted; what was asked for goes on coming, and the "
 				      "same command goes on waiting");
-		if (is_away_too_long(restore, r == 1))
-			return finish(restore, MEDIAFS_EXIT_OFFLINE, "the tier is away");
-		if (r == 0 && restore->coming_files == 0)
+		/* Others are waited for as long as they come. */
+		if (is_away_too_long(restore, r == 1) && !comes)
+			return finish(restore, MEDIAFS_EXIT_OFFLINE, "a tier is away");
+		if (r == 0 && !comes)
 			return finish(restore, restore->code, "");
 		if (now >= restore->deadline_ns)
-			return finish(restore, r == 1 ? MEDIAFS_EXIT_OFFLINE : MEDIAFS_EXIT_PENDING,
-				      r == 1 ? "the tier is away" : "still pending");
+			return finish(restore,
+				      r == 1 && !comes ? MEDIAFS_EXIT_OFFLINE
+						       : MEDIAFS_EXIT_PENDING,
+				      r == 1 && !comes ? "a tier is away" : "still pending");
 		show_progress(restore);
-		if (pause < LOOK_LEAST_NS || r == 1)
+		if (pause < LOOK_LEAST_NS || (r == 1 && !comes))
 			pause = LOOK_LEAST_NS;
 		if (pause > LOOK_MOST_NS)
 			pause = LOOK_MOST_NS;
@@ -264,11 +286,12 @@ int cli_restore(struct cli *cli)
 		.cli = cli,
 		.start_ns = monotonic_ns(),
 		.failures = json_array(),
+		.told = json_object(),
 		.places = calloc(cli->options.arg_count, sizeof(struct place)),
 	};
 	int code = take_options(&restore);
 
-	if (code == 0 && (!restore.failures || !restore.places))
+	if (code == 0 && (!restore.failures || !restore.told || !restore.places))
 		return cli_fail_errno(cli, -ENOMEM, "cannot start");
 	for (size_t i = 0; code == 0 && i < cli->options.arg_count; i++) {
 		struct place *place = &restore.places[i];
@@ -279,6 +302,6 @@ int cli_restore(struct cli *cli)
 	}
 	if (code)
 		return code;
-	cli_catch_signals();
+	catch_interrupts();
 	return wait_for_all(&restore);
 }

@@ -94,7 +94,7 @@ static int run(struct cli *cli)
 				"name the card, or a folder of the volume with --offload");
 	safe.has_card = card != NULL;
 	safe.name = strdup(subject);
-	cli_catch_signals();
+	catch_interrupts();
 	code = find_volume(&safe);
 	if (code == 0)
 		code = load_rules(&safe);
@@ -108,7 +108,9 @@ static int run(struct cli *cli)
 
 static const struct option_spec options[] = {
 	{ OPT_OFFLOAD, 0, "offload", "OFFLOAD",
-	  "the folder of the volume that the card was copied to; alone: that, without the card" },
+	  "the folder of the volume that the card was copied to, or its number in mediafs "
+	  "offloads; "
+	  "alone: that, without the card" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 

@@ -440,12 +440,12 @@ static int run(struct cli *cli)
 		return code;
 	if (!cli->options.given[OPT_WATCH])
 		return once(cli, &target);
-	cli_catch_signals();
+	catch_interrupts();
 	for (;;) {
 		code = once(cli, &target);
 		if (code != MEDIAFS_EXIT_OK && code != MEDIAFS_EXIT_DAMAGED)
 			return code;
-		if (cli_interrupted())
+		if (interrupted())
 			return MEDIAFS_EXIT_OK;
 		cli_pause(interval_ns);
 		target_fini(&target);

@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/target.h"
+#include "cli/tier_change.h"
 #include "control/protocol.h"
 #include "store/store.h"
 #include "tier/tier.h"
@@ -283,6 +284,33 @@ static int list_tiers(struct cli *cli, const struct settings *settings)
 	return MEDIAFS_EXIT_OK;
 }
 
+static const struct verb {
+	const char *name;
+	size_t least, most; /* words after it */
+} verbs[] = { { "list", 0, 0 }, { "test", 0, 1 }, { "add", 2, 2 }, { "remove", 1, 1 } };
+
+/* 0, or the exit code. */
+static int check_words(struct cli *cli)
+{
+	const char *name = cli->options.args[0];
+	size_t words = cli->options.arg_count - 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		if (strcmp(verbs[i].name, name) != 0)
+			continue;
+		if (cli->options.given[OPT_FORCE] && strcmp(name, "remove") != 0)
+			return cli_fail(cli, MEDIAFS_EXIT_USAGE, "--force goes with remove");
+		if (words < verbs[i].least)
+			return cli_fail(cli, MEDIAFS_EXIT_USAGE,
+					"too few words: mediafs tier --help shows them");
+		if (words > verbs[i].most)
+			return cli_fail(cli, MEDIAFS_EXIT_USAGE, "one argument too many: \"%s\"",
+					cli->options.args[verbs[i].most + 1]);
+		return 0;
+	}
+	return cli_fail(cli, MEDIAFS_EXIT_USAGE, "\"%s\" is none of list, test, add, remove", name);
+}
+
 static int run(struct cli *cli)
 {
 	cleanup_with(settings_free_slot) struct settings *settings = NULL;
@@ -290,16 +318,12 @@ static int run(struct cli *cli)
 	cleanup_with(target_fini) struct target target = { 0 };
 	const char *verb = cli->options.args[0];
 	const char *only = cli->options.arg_count > 1 ? cli->options.args[1] : NULL;
-	bool is_list = strcmp(verb, "list") == 0;
 	cleanup_free char *message = NULL;
-	int code;
+	int code = check_words(cli);
 	int r;
 
-	if (!is_list && strcmp(verb, "test") != 0)
-		return cli_fail(cli, MEDIAFS_EXIT_USAGE, "\"%s\" is neither list nor test", verb);
-	if (is_list && only)
-		return cli_fail(cli, MEDIAFS_EXIT_USAGE, "one argument too many: \"%s\"", only);
-	code = target_find(cli, NULL, &target);
+	if (code == 0)
+		code = target_find(cli, NULL, &target);
 	if (code)
 		return code;
 	r = store_open(target.store, 0, &store);
@@ -311,23 +335,32 @@ static int run(struct cli *cli)
 				message);
 	if (r < 0)
 		return cli_fail_errno(cli, r, "%s/mediafs.conf", store->path);
-	return is_list ? list_tiers(cli, settings)
-		       : test_tiers(cli, settings, store->volume_uuid, only);
+	if (strcmp(verb, "add") == 0)
+		return cli_tier_add(cli, &target, store, settings);
+	if (strcmp(verb, "remove") == 0)
+		return cli_tier_remove(cli, &target);
+	return strcmp(verb, "list") == 0 ? list_tiers(cli, settings)
+					 : test_tiers(cli, settings, store->volume_uuid, only);
 }
 
 static const struct option_spec options[] = {
+	{ OPT_FORCE, 0, "force", NULL, "remove: also when evicted files are nowhere else" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 
 const struct command cmd_tier = {
 	.name = "tier",
-	.args = "list | test [NAME]",
-	.help = "the places that hold copies; whether they answer",
+	.args = "list | test [NAME] | add NAME URL | remove NAME",
+	.help = "the places that hold copies: which, do they answer, one more, one less",
 	.text = "test asks each place now: is it there, can it be written, is it this volume's.\n"
 		"Of an S3 server it finds out what it really does. Exit code 4 when one cannot be\n"
-		"reached, 1 when it lacks what is needed.\n",
+		"reached, 1 when it lacks what is needed.\n"
+		"\n"
+		"add makes the place at URL one of the volume's, at once: all that is verified\n"
+		"goes there. remove uses it no more and deletes nothing there; what only it had\n"
+		"is sent to the others. Exit code 6 when evicted files are nowhere else.\n",
 	.min_args = 1,
-	.max_args = 2,
+	.max_args = 3,
 	.options = options,
 	.run = run,
 };

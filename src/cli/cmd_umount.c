@@ -20,6 +20,8 @@
 #define ANSWER_MS 5000
 #define LOOK_MS 200
 #define LOOK_ELSEWHERE_NS NS_PER_SEC
+#define BUSY_WAIT_NS (2 * NS_PER_SEC)
+#define BUSY_PAUSE_NS (50 * NS_PER_MS)
 
 static void mounts_fini_slot(struct mounts *mounts)
 {
@@ -118,9 +120,8 @@ static int wait_end(struct cli *cli, const char *store, int pidfd)
 	bool told = false;
 	char passed[32];
 
-	cli_catch_signals();
 	while (poll(&polled, 1, LOOK_MS) <= 0) {
-		if (cli_interrupted())
+		if (interrupted())
 			return cli_fail(cli, MEDIAFS_EXIT_FAILED,
 					"it is unmounted, the daemon still runs");
 		if (!told && monotonic_ns() - start >= LOOK_ELSEWHERE_NS) {
@@ -134,13 +135,32 @@ static int wait_end(struct cli *cli, const char *store, int pidfd)
 	return 0;
 }
 
+/* A desktop or a monitor looks at every mount now and then: busy for a moment, by nobody we see. */
+static int detach(const char *mountpoint, bool lazy)
+{
+	int64_t deadline = monotonic_ns() + BUSY_WAIT_NS;
+	char users[2] = "";
+	int r;
+
+	while ((r = fs_unmount(mountpoint, lazy ? FS_UNMOUNT_LAZY : 0)) == -EBUSY) {
+		users_of(mountpoint, users, sizeof(users));
+		if (*users || interrupted() || monotonic_ns() > deadline)
+			break;
+		cli_pause(BUSY_PAUSE_NS);
+	}
+	return r;
+}
+
 static int unmount(struct cli *cli, const struct mount_entry *entry, const json_t *status)
 {
 	bool lazy = cli->options.given[OPT_LAZY];
 	pid_t pid = store_locked_by(entry->store);
 	cleanup_close int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	int code;
-	int r = fs_unmount(entry->mountpoint, lazy ? FS_UNMOUNT_LAZY : 0);
+	int r;
+
+	catch_interrupts();
+	r = detach(entry->mountpoint, lazy);
 
 	if (r == -EBUSY)
 		return fail_busy(cli, entry->mountpoint);

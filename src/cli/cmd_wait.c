@@ -218,7 +218,7 @@ static int wait_for(struct wait *wait, const struct target *target, struct clien
 			pause = wait->deadline_ns - monotonic_ns();
 		if (pause > 0)
 			cli_pause(pause);
-		if (cli_interrupted())
+		if (interrupted())
 			return cli_fail(wait->cli, MEDIAFS_EXIT_PENDING, "interrupted");
 	}
 }
@@ -245,7 +245,7 @@ static int run(struct cli *cli)
 		code = target_open(cli, &target, &client);
 	if (code)
 		return code;
-	cli_catch_signals();
+	catch_interrupts();
 	return wait_for(&wait, &target, client);
 }
 

@@ -141,7 +141,7 @@ static int on_file(void *arg, const json_t *line)
 
 	if (!path)
 		return -EPROTO;
-	if (cli_interrupted())
+	if (interrupted())
 		return -EINTR;
 	if (!lister->announced_only)
 		return add(lister, path, file);

@@ -40,7 +40,7 @@ static int tick(void *arg, const struct export_progress *progress)
 	char done[32], all[32], rate[32], eta[32], of[48] = "", end[80] = "";
 
 	if (now - work->shown_ns < SHOW_EVERY_NS)
-		return cli_interrupted();
+		return interrupted();
 	work->shown_ns = now;
 	/* What a stream holds is not known beforehand. */
 	if (progress->of_bytes)
@@ -61,7 +61,7 @@ static int tick(void *arg, const struct export_progress *progress)
 	}
 	cli_progress(work->cli, "%" PRIu64 " members looked at, %s%s%s", progress->files,
 		     format_bytes(progress->bytes, done, sizeof(done)), of, end);
-	return cli_interrupted();
+	return interrupted();
 }
 
 /* The digest that the volume knows of a file, unless it has none that was verified. */
@@ -191,7 +191,7 @@ static int wait_verified(struct work *work, const char *path, struct verdict *fi
 					"the volume was unmounted before all was verified");
 		cli_progress(cli, "%" PRId64 " files to be verified", left);
 		cli_pause(LOOK_NS);
-		if (cli_interrupted())
+		if (interrupted())
 			return cli_fail(cli, MEDIAFS_EXIT_PENDING,
 					"interrupted: all is in, but not all was verified yet");
 	}
@@ -317,7 +317,7 @@ int cli_import_archive(struct cli *cli)
 
 	if (code == 0)
 		code = target_open(cli, &work.target, &work.client);
-	cli_catch_signals();
+	catch_interrupts();
 	if (code == 0)
 		code = import_into(&work);
 	client_close(work.client);

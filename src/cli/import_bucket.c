@@ -72,7 +72,7 @@ static int on_line(void *arg, const json_t *line)
 	struct importing *importing = arg;
 	json_t *object = json_object_get(line, "object");
 
-	if (cli_interrupted())
+	if (interrupted())
 		return -EINTR;
 	if (!object)
 		show_progress(importing, json_object_get(line, "progress"));
@@ -185,7 +185,7 @@ int cli_import_bucket(struct cli *cli)
 		code = target_open(cli, &target, &client);
 	if (code)
 		return code;
-	cli_catch_signals();
+	catch_interrupts();
 	r = client_call(client, make_request(cli, tier, prefix), 0, on_line, &importing, &final);
 	if (r == -EINTR)
 		return cli_fail(

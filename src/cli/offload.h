@@ -103,7 +103,7 @@ struct offload_card {
 
 struct offload {
 	struct cli *cli;
-	const struct card_rules *rules;
+	struct card_rules *rules; /* owned; those of the volume's store too */
 	bool replace, reread, whole;
 	struct offload_card *cards; /* owned */
 	size_t count;

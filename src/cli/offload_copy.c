@@ -110,7 +110,7 @@ int offload_ask(const struct offload_card *card, const char *path, struct digest
 			continue;
 		r = get_text(card, path, OURS "digest", text, sizeof(text));
 		if (r == -ENODATA)
-			return 0; /* verified a moment ago: it is not in the catalog yet */
+			return 0; /* rewritten between the two questions */
 		if (r == 0 && digest_parse(text, ret_digest) < 0)
 			r = -EPROTO;
 		return r < 0 ? r : 1;

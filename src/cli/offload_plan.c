@@ -386,6 +386,14 @@ static int find_dest(struct offload *offload, const char *path, struct target *r
 	return code;
 }
 
+static int load_rules(struct offload *offload, const char *store)
+{
+	cleanup_free char *folder = path_join(store, "cards.d");
+	int r = folder ? card_rules_load(folder, &offload->rules) : -ENOMEM;
+
+	return r < 0 ? cli_fail_errno(offload->cli, r, "cannot read the card rules") : 0;
+}
+
 /* Where @card goes, and what of it is known there. 0, or the exit code. */
 static int place_card(struct offload *offload, struct offload_card *card,
 		      const struct target *target)
@@ -435,6 +443,8 @@ int offload_plan(struct offload *offload, const char *dest)
 					       .window = 1 };
 		mutex_init(&card->lock, 98);
 	}
+	if (code == 0)
+		code = load_rules(offload, target.store);
 	if (code == 0 && cli->options.given[OPT_NAME] && offload->count > 1)
 		code = cli_fail(cli, MEDIAFS_EXIT_USAGE, "--name is for one card");
 	for (size_t i = 0; code == 0 && i < offload->count; i++)
@@ -470,6 +480,7 @@ void offload_plan_fini(struct offload *offload)
 		close_fd_slot(&card->to_fd);
 		mutex_fini(&card->lock);
 	}
+	card_rules_free(offload->rules);
 }
 
 /* The end ----------------------------------------------------------------------------------- */

@@ -332,7 +332,7 @@ static void print_tally(const struct tally *tally)
 {
 	static const char *const texts[] = {
 		[ITEM_DONE] = "copied and verified",
-		[ITEM_THERE] = "were there already, and equal",
+		[ITEM_THERE] = "there already, and equal",
 		[ITEM_ELSEWHERE] = "already here elsewhere",
 		[ITEM_OTHER] = "not copied: other bytes have the name",
 		[ITEM_DIFFERS] = "NOT EQUAL to the card when read back",
@@ -384,6 +384,10 @@ static void print_card(struct offload *offload, const struct offload_card *card,
 	else if (tally->different || tally->manifest_faults || tally->cached)
 		(void)printf("%sall of it is there as the card has it, but the card is in doubt%s: "
 			     "see what is named above\n",
+			     paint(PAINT_BAD), paint(PAINT_NONE));
+	else if (!card->count)
+		(void)printf("%sthere is nothing on it%s to copy: is it the right one, is it "
+			     "mounted?\n",
 			     paint(PAINT_BAD), paint(PAINT_NONE));
 	else
 		(void)printf("%sall of it is there, verified and equal to the card%s. May it be "

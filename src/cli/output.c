@@ -2,7 +2,6 @@
 #include "cli/cli.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +25,6 @@ static struct {
 	int64_t shown_ns; /* when the last line was printed */
 	char last[512];
 } progress;
-
-static volatile sig_atomic_t interrupted;
 
 char *printable(const char *text)
 {
@@ -210,29 +207,10 @@ bool cli_duration(struct cli *cli, enum option_id id, int64_t fallback, int64_t 
 	return false;
 }
 
-static void on_signal(int signal_number)
-{
-	(void)signal_number;
-	interrupted = 1;
-}
-
-void cli_catch_signals(void)
-{
-	struct sigaction action = { .sa_handler = on_signal };
-
-	(void)sigaction(SIGINT, &action, NULL);
-	(void)sigaction(SIGTERM, &action, NULL);
-}
-
-bool cli_interrupted(void)
-{
-	return interrupted != 0;
-}
-
 void cli_pause(int64_t ns)
 {
 	struct timespec pause = ns_timespec(ns);
 
-	if (!interrupted)
+	if (!interrupted())
 		(void)nanosleep(&pause, NULL);
 }

@@ -71,6 +71,16 @@ static void put_cell(FILE *out, const char *class, const char *text)
 	(void)fputs("</bdi></td>", out);
 }
 
+/* What the file says; of two on one card, else what its name says. */
+static void put_reel(FILE *out, const json_t *clip)
+{
+	const char *reel = json_string_or(json_object_get(clip, "meta"), "reel", "");
+	const json_t *own = json_object_get(clip, "reel");
+	cleanup_free char *text = *reel || json_is_null(own) ? NULL : report_text(own);
+
+	put_cell(out, "", text ? text : reel);
+}
+
 static const char *bytes_text(const json_t *object, const char *key, char buffer[32])
 {
 	return format_bytes((uint64_t)json_int_or(object, key, 0), buffer, 32);
@@ -180,6 +190,7 @@ static void put_source(FILE *out, const json_t *card)
 {
 	const json_t *families = json_object_get(card, "families"), *family;
 	const char *camera = json_string_or(card, "camera", NULL);
+	int64_t clips = json_int_or(card, "clip_count", 0), files = json_int_or(card, "files", 0);
 	char size[32];
 	size_t i;
 
@@ -194,8 +205,8 @@ static void put_source(FILE *out, const json_t *card)
 		(void)fputs(", camera ", out);
 		report_put_html(out, camera);
 	}
-	(void)fprintf(out, ". %" PRId64 " clips, %" PRId64 " files, %s",
-		      json_int_or(card, "clip_count", 0), json_int_or(card, "files", 0),
+	(void)fprintf(out, ". %" PRId64 " clip%s, %" PRId64 " file%s, %s", clips,
+		      clips == 1 ? "" : "s", files, files == 1 ? "" : "s",
 		      bytes_text(card, "bytes", size));
 	if (json_int_or(card, "junk_files", 0))
 		(void)fprintf(out, "; %" PRId64 " files that computers left on it",
@@ -364,7 +375,7 @@ static void put_clip(const struct report *report, FILE *out, const json_t *clip)
 	put_cell(out, "t", json_string_or(meta, "duration", ""));
 	put_picture(out, meta);
 	put_sound(out, meta);
-	put_cell(out, "", json_string_or(meta, "reel", ""));
+	put_reel(out, clip);
 	put_scene(out, meta);
 	(void)fprintf(out, "<td class=\"n\">%s</td><td class=\"n\">%" PRId64 "</td>",
 		      bytes_text(clip, "bytes", size), files);

@@ -33,12 +33,15 @@ static const char *meta_text(const json_t *clip, const char *key)
 	return json_string_or(json_object_get(clip, "meta"), key, "");
 }
 
-/* What the file says, else what the card is called. Caller frees; NULL without memory. */
+/* What the file says, else its name, else the card. Caller frees; NULL without memory. */
 static char *reel_of(const json_t *card, const json_t *clip)
 {
 	const char *reel = meta_text(clip, "reel");
+	const json_t *own = json_object_get(clip, "reel");
 
-	return *reel ? strdup(reel) : report_text(json_object_get(card, "reel"));
+	if (*reel)
+		return strdup(reel);
+	return report_text(!own || json_is_null(own) ? json_object_get(card, "reel") : own);
 }
 
 /* CSV --------------------------------------------------------------------------------------- */

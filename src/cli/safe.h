@@ -33,9 +33,10 @@ enum safe_reason {
 	SAFE_COPY_MISSING,
 	SAFE_COPY_UNREACHABLE,
 	SAFE_COPY_UNSETTLED,
-	SAFE_POLICY,   /* fewer copies than mediafs.conf wants */
-	SAFE_MANIFEST, /* the card is not what its own manifest says */
-	SAFE_CUT_OFF,  /* shorter than it says, and no card to compare it with */
+	SAFE_POLICY,     /* fewer copies than mediafs.conf wants */
+	SAFE_MANIFEST,   /* the card is not what its own manifest says */
+	SAFE_CUT_OFF,    /* shorter than it says, and no card to compare it with */
+	SAFE_UNFINISHED, /* `mediafs offload` has more to bring, and no card to ask */
 	SAFE_REASONS
 };
 
@@ -173,12 +174,3 @@ void safe_check_copies(struct safe *safe);
 
 /* The verdict into the volume's log, then to the person; the exit code. */
 int safe_say(struct safe *safe);
-
-/* safe_crew.c ------------------------------------------------------------------------- */
-
-/*
- * @fn for every index below @count, in @threads threads; @tick now and then in the caller's. When
- * either does not return 0 no index is begun any more. 0, what @fn returned, or -ECANCELED.
- */
-int crew_run(size_t count, unsigned threads, int (*fn)(void *arg, unsigned worker, size_t index),
-	     int (*tick)(void *arg), void *arg);

@@ -11,6 +11,7 @@
 #include "cli/safe.h"
 #include "store/store.h"
 #include "util/clock.h"
+#include "util/crew.h"
 #include "util/error.h"
 #include "util/io.h"
 
@@ -167,7 +168,7 @@ static int keep_on(void *arg, uint64_t bytes)
 	struct safe *safe = arg;
 
 	atomic_fetch_add(&safe->done_bytes, bytes);
-	return cli_interrupted();
+	return interrupted();
 }
 
 static int read_one(void *arg, unsigned worker, size_t index)
@@ -208,16 +209,24 @@ static int show_reading(void *arg)
 
 	cli_progress_bytes(safe->cli, "read on the card", safe->start_ns, safe->done_files,
 			   safe->count, safe->done_bytes, safe->bytes);
-	return cli_interrupted();
+	return interrupted();
 }
 
 void safe_read_card(struct safe *safe)
 {
+	const struct crew crew = {
+		.name = "safe",
+		.threads = READERS,
+		.count = safe->count,
+		.fn = read_one,
+		.tick = show_reading,
+		.arg = safe,
+	};
 	int r;
 
 	safe->start_ns = monotonic_ns();
 	safe->done_files = safe->done_bytes = 0;
-	r = crew_run(safe->count, READERS, read_one, show_reading, safe);
+	r = crew_run(&crew);
 	if (r == -ECANCELED)
 		safe_add(safe, SAFE_UNCHECKED, "", "interrupted");
 	else if (r < 0)

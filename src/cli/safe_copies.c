@@ -7,6 +7,7 @@
 
 #include "cli/safe.h"
 #include "util/clock.h"
+#include "util/crew.h"
 #include "util/disk.h"
 #include "util/error.h"
 
@@ -208,7 +209,7 @@ static void judge_answer(struct safe *safe, struct safe_file *file, const json_t
 static int note_progress(struct safe *safe, const json_t *progress)
 {
 	atomic_fetch_add(&safe->done_bytes, (uint64_t)json_int_or(progress, "bytes", 0));
-	return cli_interrupted() ? -ECANCELED : 0;
+	return interrupted() ? -ECANCELED : 0;
 }
 
 static json_t *item_of(const struct safe_file *file)
@@ -327,12 +328,19 @@ static int show_checking(void *arg)
 
 	cli_progress_bytes(safe->cli, "checked in the volume and its tiers", safe->start_ns,
 			   safe->done_files, safe->count, safe->done_bytes, safe->bytes);
-	return cli_interrupted();
+	return interrupted();
 }
 
 void safe_check_copies(struct safe *safe)
 {
 	struct asking asking = { .safe = safe };
+	struct crew crew = {
+		.name = "safe",
+		.threads = ASKERS,
+		.fn = check_range,
+		.tick = show_checking,
+		.arg = &asking,
+	};
 	int r = 0;
 
 	safe->start_ns = monotonic_ns();
@@ -344,8 +352,9 @@ void safe_check_copies(struct safe *safe)
 	}
 	if (r == 0)
 		r = split(safe, &asking);
+	crew.count = asking.count;
 	if (r == 0)
-		r = crew_run(asking.count, ASKERS, check_range, show_checking, &asking);
+		r = crew_run(&crew);
 	for (size_t i = 0; i < ASKERS; i++)
 		client_close(asking.clients[i]);
 	free(asking.starts);

@@ -9,6 +9,7 @@
 #include "cli/safe.h"
 #include "control/protocol.h"
 #include "manifest/history.h"
+#include "transfer/rules.h"
 #include "util/error.h"
 #include "util/io.h"
 
@@ -153,6 +154,11 @@ static int take_listed(void *arg, const json_t *line)
 		return 0;
 	}
 	path = path ? path : at; /* the folder is a file itself */
+	if (path && rules_is_unfinished(path)) {
+		safe_add(safe, SAFE_UNFINISHED, "", "%s", at);
+		free(at);
+		return 0;
+	}
 	if (path && is_litter(safe, path)) {
 		safe->litter_files++;
 		safe->litter_bytes += (uint64_t)json_int_or(file, "size", 0);
@@ -178,9 +184,43 @@ static int take_listed(void *arg, const json_t *line)
 	return 0;
 }
 
+static int take_marker(void *arg, const json_t *line)
+{
+	const json_t *files = json_object_get(json_object_get(line, "known"), "files");
+
+	*(bool *)arg |= json_array_size(files) > 0;
+	return 0;
+}
+
+/* A card's own folder may lie within the one that is filled: the marker stands there. */
+static void look_for_marker(struct safe *safe)
+{
+	cleanup_free char *folder = strdup(safe->folder);
+	char *end;
+
+	safe->is_out_of_memory |= !folder;
+	while (folder && (end = strrchr(folder, '/'))) {
+		cleanup_free char *marker = NULL;
+		bool found = false;
+
+		*end = '\0';
+		marker = path_join(folder, UNFINISHED_MARKER);
+		safe->is_out_of_memory |= !marker;
+		json_decref(ask(safe, safe->client,
+				marker ? json_pack("{s:s,s:[{s:o}]}", "request", "known", "items",
+						   "path", json_path(marker))
+				       : NULL,
+				take_marker, &found));
+		if (found)
+			safe_add(safe, SAFE_UNFINISHED, "", "%s", marker);
+	}
+}
+
 void safe_list_folder(struct safe *safe)
 {
 	const char *slash = strrchr(safe->folder, '/');
+
+	look_for_marker(safe);
 	json_decref(ask(safe, safe->client,
 			json_pack("{s:s,s:o,s:b}", "request", "ls", "path", json_path(safe->folder),
 				  "recursive", 1),
@@ -319,7 +359,7 @@ static void ask_known(struct safe *safe, unsigned passed,
 {
 	size_t next = 0;
 
-	while (next < safe->count && !cli_interrupted()) {
+	while (next < safe->count && !interrupted()) {
 		struct batch batch = { .safe = safe };
 		json_t *items = json_array();
 		size_t bytes = 0;
@@ -340,7 +380,7 @@ static void ask_known(struct safe *safe, unsigned passed,
 		if (!ask_batch(&batch, items, fn))
 			return;
 	}
-	if (cli_interrupted())
+	if (interrupted())
 		safe_add(safe, SAFE_UNCHECKED, "", "interrupted");
 }
 

@@ -38,6 +38,8 @@ static const struct {
 	[SAFE_POLICY] = { "policy", "too few copies" },
 	[SAFE_MANIFEST] = { "manifest", "not what the card's own manifest says" },
 	[SAFE_CUT_OFF] = { "cut-off", "shorter than the header says: was the copy broken off?" },
+	[SAFE_UNFINISHED] = { "unfinished", "mediafs offload has not brought all of the card: run "
+					    "it again" },
 };
 
 void safe_fini(struct safe *safe)
@@ -226,8 +228,9 @@ static void print_notes(const struct safe *safe)
 	if (safe->litter_files) {
 		cleanup_free char *first = safe->litter ? printable(safe->litter) : NULL;
 
-		(void)printf("  left out: %" PRIu64 " files that computers left there, %s (%s%s)\n",
-			     safe->litter_files,
+		(void)printf("  left out: %" PRIu64
+			     " file%s that computers left there, %s (%s%s)\n",
+			     safe->litter_files, safe->litter_files == 1 ? "" : "s",
 			     format_bytes(safe->litter_bytes, size, sizeof(size)),
 			     first ? first : "litter", safe->litter_files > 1 ? ", ..." : "");
 	}

@@ -9,10 +9,12 @@ static bool append(json_t *list, json_t *item)
 
 json_t *card_clip_json(const struct card_clip *clip)
 {
-	return json_pack("{s:o,s:o,s:s,s:I,s:I,s:I,s:I}", "name", json_path(clip->name), "in",
-			 json_path(clip->in), "family", clip->family->name, "files",
-			 (json_int_t)clip->files, "bytes", (json_int_t)clip->bytes, "segments",
-			 (json_int_t)clip->segments, "frames", (json_int_t)clip->frames);
+	return json_pack("{s:o,s:o,s:o,s:s,s:I,s:I,s:I,s:I}", "name", json_path(clip->name), "in",
+			 json_path(clip->in), "reel",
+			 clip->reel ? json_path(clip->reel) : json_null(), "family",
+			 clip->family->name, "files", (json_int_t)clip->files, "bytes",
+			 (json_int_t)clip->bytes, "segments", (json_int_t)clip->segments, "frames",
+			 (json_int_t)clip->frames);
 }
 
 static json_t *warnings_json(const struct card *card)

@@ -13,11 +13,13 @@
 #include "control/requests.h"
 #include "store/store.h"
 #include "util/cleanup.h"
+#include "util/interrupt.h"
 
 struct client {
 	char *path; /* owned */
 	int fd;     /* -1: offline */
 	struct line_reader reader;
+	bool is_amid; /* lines of a call that ended early may still come */
 
 	/* Offline. */
 	struct store *store;     /* owned */
@@ -139,9 +141,24 @@ static int receive(struct client *client, char **ret_line, size_t *ret_length)
 			return -ECONNRESET;
 		else if (errno == EAGAIN || errno == EWOULDBLOCK)
 			return -ETIMEDOUT;
-		else
-			return -errno; /* EINTR too: a person pressed ^C */
+		else if (errno != EINTR || interrupted())
+			return -errno;
 	}
+}
+
+/* What still comes of the call before must not be taken for an answer to the next. */
+static int connect_again(struct client *client)
+{
+	int fd = -1, r = connect_to(client->path, &fd);
+
+	if (r < 0)
+		return -ECONNRESET;
+	(void)close(client->fd);
+	client->fd = fd;
+	line_reader_fini(&client->reader);
+	line_reader_init(&client->reader, REPLY_MAX_BYTES);
+	client->is_amid = false;
+	return 0;
 }
 
 static int call_daemon(struct client *client, const json_t *request, int timeout_ms,
@@ -150,10 +167,13 @@ static int call_daemon(struct client *client, const json_t *request, int timeout
 	const struct timeval timeout = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
 	size_t length;
 	char *line;
-	int r;
+	int r = client->is_amid ? connect_again(client) : 0;
 
+	if (r < 0)
+		return r;
 	if (setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0)
 		return -errno;
+	client->is_amid = true;
 	r = line_send(client->fd, request, REQUEST_MAX_BYTES);
 	/* The daemon may have said why before it closed. */
 	if (r < 0 && r != -EPIPE)
@@ -169,6 +189,7 @@ static int call_daemon(struct client *client, const json_t *request, int timeout
 			return -EPROTO;
 		if (json_is_true(json_object_get(object, "done"))) {
 			*ret_final = take_ptr(object);
+			client->is_amid = false;
 			return 0;
 		}
 		r = fn ? fn(arg, object) : 0;

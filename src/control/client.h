@@ -35,7 +35,8 @@ typedef int (*client_line_fn)(void *arg, const json_t *line);
 /*
  * Ask @request (reference taken; NULL: -ENOMEM) and wait for the last line, at most
  * @timeout_ms for each line (0: for ever). 0 and *ret_final (which may tell an error of the
- * request itself), or a failure to talk: -ETIMEDOUT, -ECONNRESET, -EPROTO.
+ * request itself), or a failure to talk: -ETIMEDOUT, -ECONNRESET, -EPROTO, -EINTR (interrupted()).
+ * The next call is as good as the first: what still comes of this one is not heard.
  */
 int client_call(struct client *client, json_t *request, int timeout_ms, client_line_fn fn,
 		void *arg, json_t **ret_final);

@@ -11,7 +11,7 @@
 
 #include "store/settings.h"
 
-#define POLICY_TIERS_MAX 16
+#define POLICY_TIERS_MAX SETTINGS_TIERS_MAX
 
 struct policy {
 	int64_t copies, offsite; /* wanted */

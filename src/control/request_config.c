@@ -103,7 +103,7 @@ static int set_in_file(struct request *request, const char *key, const char *val
 	return r;
 }
 
-static int set_value(struct request *request, const char *key, const char *value)
+int request_set_setting(struct request *request, const char *key, const char *value)
 {
 	struct volume *volume = request->source->volume;
 	cleanup_free char *message = NULL;
@@ -122,7 +122,7 @@ static int set_value(struct request *request, const char *key, const char *value
 	if (r < 0)
 		return r;
 	tell_event(request, key, value);
-	return 0;
+	return r > 0 ? request_add(request, "next_mount", json_true()) : 0;
 }
 
 int request_config_set(struct request *request)
@@ -132,7 +132,7 @@ int request_config_set(struct request *request)
 
 	if (!key || !value)
 		return request_fail(request, -EINVAL, "\"key\" and \"value\" are wanted");
-	return set_value(request, key, value);
+	return request_set_setting(request, key, value);
 }
 
 int request_limit(struct request *request)
@@ -150,7 +150,7 @@ int request_limit(struct request *request)
 			request, -ENOTCONN,
 			"the volume is not mounted: nobody would end the limit in time");
 	if (!volume)
-		return set_value(request, "transfer.limit", rate);
+		return request_set_setting(request, "transfer.limit", rate);
 	r = volume_limit(volume, rate, for_ns, &message);
 	if (r < 0 && message)
 		return request_fail(request, r, "%s", message);

@@ -15,8 +15,8 @@
 
 /*
  * A file in the answer to "ls": path, type ("file", "folder", "link", "other"), size, mode,
- * mtime_ns, sealed (it, or a folder that it lies in); of files also state, verified, stored,
- * resident_bytes, pinned, digest (null until verified), copies [{tier, key, confirmed_ns,
+ * mtime_ns, sealed (it, or a folder that it lies in), pinned; of files also state, verified,
+ * stored, resident_bytes, digest (null until verified), copies [{tier, key, confirmed_ns,
  * checked_ns, bad, archived, asked_ns}], and where it is so: error, ignored_by, queue [{tier,
  * class, attempts, error, poison, due_ns}].
  *
@@ -210,12 +210,12 @@ static int add_file(struct walk *walk, json_t *file, const struct entry *entry)
 	bool partial = row->state == FILE_EVICTED || row->state == FILE_HYDRATING ||
 		       row->state == FILE_ANNOUNCED;
 	const char *glob = rules_ignores(walk->rules, entry->path);
-	json_t *part = json_pack(
-		"{s:s,s:b,s:b,s:I,s:b,s:I}", "state",
-		catalog_state_name(walk->request->source->catalog, row), "verified",
-		file_state_is_verified(row->state), "stored", file_state_is_stored(row->state),
-		"resident_bytes", (json_int_t)(partial ? row->resident_bytes : row->size), "pinned",
-		(row->flags & NODE_PINNED) != 0, "generation", (json_int_t)row->generation);
+	json_t *part = json_pack("{s:s,s:b,s:b,s:I,s:I}", "state",
+				 catalog_state_name(walk->request->source->catalog, row),
+				 "verified", file_state_is_verified(row->state), "stored",
+				 file_state_is_stored(row->state), "resident_bytes",
+				 (json_int_t)(partial ? row->resident_bytes : row->size),
+				 "generation", (json_int_t)row->generation);
 	int r;
 
 	if (!part || json_object_update_new(file, part) < 0)
@@ -255,10 +255,11 @@ static int emit(struct walk *walk, const struct entry *entry)
 
 	if (!wanted(walk, entry))
 		return 0;
-	file = json_pack("{s:o,s:s,s:I,s:I,s:i,s:I,s:b}", "path", json_path(entry->path), "type",
-			 type_name(row->mode), "id", (json_int_t)row->id, "size",
+	file = json_pack("{s:o,s:s,s:I,s:I,s:i,s:I,s:b,s:b}", "path", json_path(entry->path),
+			 "type", type_name(row->mode), "id", (json_int_t)row->id, "size",
 			 (json_int_t)row->size, "mode", (int)(row->mode & 07777), "mtime_ns",
-			 (json_int_t)row->mtime_ns, "sealed", entry->sealed);
+			 (json_int_t)row->mtime_ns, "sealed", entry->sealed, "pinned",
+			 (row->flags & NODE_PINNED) != 0);
 	if (!file)
 		return -ENOMEM;
 	if (S_ISREG(row->mode)) {

@@ -10,7 +10,8 @@
 
 /*
  * "residency": verb "evict", "fetch", "pin" or "unpin" on PATH and all below it. A file that
- * could not be done does not stop the others. Last line: files, bytes, failed.
+ * could not be done does not stop the others. Last line: files, bytes, failed, unheard (null; of a
+ * folder to be fetched or pinned why other sites could not be asked about it).
  */
 static const char *const verbs[] = {
 	[RESIDENCY_EVICT] = "evict",
@@ -67,6 +68,22 @@ static int on_file(void *arg, const char *path, uint64_t bytes, int error)
 			  "errno", error < 0 ? json_string(errno_name(error)) : json_null()));
 }
 
+/* What waits for a tier has not failed. */
+static int on_restored(void *arg, const char *path, uint64_t bytes, int result, const char *away)
+{
+	const struct work *work = arg;
+	char why[256] = "waits for a tier that mediafs.conf has no more";
+
+	if (result != -EHOSTDOWN)
+		return on_file(arg, path, bytes, result);
+	if (away)
+		(void)snprintf(why, sizeof(why), "waits for the tier %s, which is away", away);
+	return request_emit(work->request, "progress",
+			    json_pack("{s:o,s:I,s:s,s:s,s:s}", "path", json_path(path), "bytes",
+				      (json_int_t)bytes, "error", why, "errno", errno_name(result),
+				      "away", away ? away : ""));
+}
+
 static int find_verb(const char *name, enum residency_verb *ret_verb)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
@@ -93,15 +110,15 @@ static int find_node(struct request *request, char **ret_path, struct node_row *
 		     : request_node(request, ret_path, ret_row);
 }
 
-static void hear_others(struct request *request, const char *path)
+/* 0, or why not all may be known of the folder @path. */
+static int hear_others(struct request *request, const char *path)
 {
 	int r = volume_sync(request->source->volume, true);
 
 	if (r < 0)
-		log_warning_errno(r,
-				  "%s: other sites cannot be asked, so only those files are meant "
-				  "that are known here; say it again when the tier is back",
+		log_warning_errno(r, "%s: other sites cannot be asked, so files may be missing",
 				  path);
+	return r;
 }
 
 int request_residency(struct request *request)
@@ -112,7 +129,7 @@ int request_residency(struct request *request)
 	enum residency_verb verb;
 	struct node_row node;
 	char actor[32];
-	int r;
+	int unheard = 0, r;
 
 	if (find_verb(name, &verb) < 0)
 		return request_fail(request, -EINVAL, "the verb is evict, fetch, pin or unpin");
@@ -123,13 +140,15 @@ int request_residency(struct request *request)
 	/* A folder may be here, and not all its files yet. What cannot be heard of is not here. */
 	if ((verb == RESIDENCY_FETCH || verb == RESIDENCY_PIN) && S_ISDIR(node.mode) &&
 	    request->source->store->joined)
-		hear_others(request, path);
+		unheard = hear_others(request, path);
 	request->message[0] = '\0';
 	r = volume_residency(request->source->volume, verb, path, on_file, &work);
 	(void)snprintf(actor, sizeof(actor), "uid:%u", (unsigned)request->source->uid);
 	if (verb == RESIDENCY_PIN || verb == RESIDENCY_UNPIN)
 		volume_event(request->source->volume, actor, name, path, "", "");
-	if (request_add(request, "files", json_integer((json_int_t)work.files)) < 0 ||
+	if (request_add(request, "unheard",
+			unheard < 0 ? json_string(error_text(unheard)) : json_null()) < 0 ||
+	    request_add(request, "files", json_integer((json_int_t)work.files)) < 0 ||
 	    request_add(request, "bytes", json_integer((json_int_t)work.bytes)) < 0 ||
 	    request_add(request, "failed", json_integer((json_int_t)work.failed)) < 0)
 		return -ENOMEM;
@@ -139,6 +158,9 @@ int request_residency(struct request *request)
 		return request_fail(request, work.first_error,
 				    "%" PRIu64 " of %" PRIu64 " files could not be done",
 				    work.failed, work.failed + work.files);
+	/* A pinned folder waits for what comes; what was to be fetched may not be all. */
+	if (unheard < 0 && verb == RESIDENCY_FETCH)
+		request->code = exit_code_of(-EHOSTDOWN);
 	return 0;
 }
 
@@ -162,7 +184,8 @@ static int restore_how(struct request *request, struct tier_restore *ret_how)
 
 /*
  * "restore": one pass over PATH (volume_restore()). Last line: files, bytes (all), here_files,
- * here_bytes, coming_files, coming_bytes, failed.
+ * here_bytes, coming_files, coming_bytes, away_files, failed. The line of a file that waits for a
+ * tier has its name in "away", "" for one that mediafs.conf has no more.
  */
 int request_restore(struct request *request)
 {
@@ -179,12 +202,13 @@ int request_restore(struct request *request)
 	if (r < 0)
 		return r;
 	request->message[0] = '\0';
-	r = volume_restore(request->source->volume, path, &how, on_file, &work, &counts);
-	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "files", (json_int_t)counts.files,
+	r = volume_restore(request->source->volume, path, &how, on_restored, &work, &counts);
+	part = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "files", (json_int_t)counts.files,
 			 "bytes", (json_int_t)counts.bytes, "here_files",
 			 (json_int_t)counts.here_files, "here_bytes", (json_int_t)counts.here_bytes,
 			 "coming_files", (json_int_t)counts.coming_files, "coming_bytes",
-			 (json_int_t)counts.coming_bytes, "failed", (json_int_t)work.failed);
+			 (json_int_t)counts.coming_bytes, "away_files",
+			 (json_int_t)counts.away_files, "failed", (json_int_t)work.failed);
 	if (!part || json_object_update_new(request->final, part) < 0)
 		return -ENOMEM;
 	if (r == 0 && work.failed)

@@ -55,6 +55,8 @@ static const struct {
 	{ "config-get", 0, request_config_get },
 	{ "config-set", 0, request_config_set },
 	{ "limit", 0, request_limit },
+	{ "tier-add", NEEDS_CATALOG, request_tier_add },
+	{ "tier-remove", NEEDS_CATALOG, request_tier_remove },
 	{ "metrics", NEEDS_CATALOG, request_metrics },
 };
 

@@ -22,7 +22,9 @@
  *   seal         path                         (also unseal)
  *   import-bucket  tier, prefix, dry_run      {"object":{...}} an object, {"progress":{...}}
  *   config-get   key                          value, or settings: [{key, value, ...}]
- *   config-set   key, value
+ *   config-set   key, value                   next_mount: it takes effect only then
+ *   tier-add     name, url, uuid              the same
+ *   tier-remove  name, force                  the same
  *   limit        rate, for_ns                 limit, limit_rule, limit_until_ns
  *   conflicts                                 {"file":{...}} a file
  *   offloads     path, clips                  {"offload":{...}} a card; rule_errors
@@ -75,6 +77,9 @@ struct request {
 int request_fail(struct request *request, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Set @key, with an event; what it cannot be is told. "next_mount" is added where that is so. */
+int request_set_setting(struct request *request, const char *key, const char *value);
+
 /* Send a line {@key: @value}; the reference is taken. -ENOMEM, or what the sink said. */
 int request_emit(struct request *request, const char *key, json_t *value);
 
@@ -116,5 +121,7 @@ int request_unseal(struct request *request);
 int request_import_bucket(struct request *request);
 int request_config_get(struct request *request);
 int request_config_set(struct request *request);
+int request_tier_add(struct request *request);
+int request_tier_remove(struct request *request);
 int request_limit(struct request *request);
 int request_metrics(struct request *request);

@@ -95,7 +95,7 @@ static int answer(struct connection *connection, const char *line, size_t length
 /* Until the peer goes, is silent for too long, or sends what is no line. */
 static void serve(struct connection *connection, struct line_reader *reader)
 {
-	char *line, *room;
+	char *line, *room = NULL;
 	size_t length;
 	ssize_t n;
 	int r = 0;

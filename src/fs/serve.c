@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fs/library.h"
@@ -226,6 +228,19 @@ static int loop(struct fs *fs)
 	return r < 0 ? r : 0;
 }
 
+/*
+ * libfuse 3.18 says 0 when it has no memory while it mounts, which is then taken for the
+ * descriptor: the session would read what is our standard input. Source: Linux,
+ * Documentation/admin-guide/devices.txt.
+ */
+static bool has_device(struct fuse_session *session)
+{
+	struct stat st;
+
+	return fstat(fuse_session_fd(session), &st) == 0 && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == makedev(10, 229);
+}
+
 static int serve_mounted(const struct serving *serving, struct fs *fs)
 {
 	struct volume_notify notify = { .entry = notifier_entry,
@@ -237,7 +252,7 @@ static int serve_mounted(const struct serving *serving, struct fs *fs)
 	fs->notifier = notifier_new(fs);
 	if (!fs->notifier)
 		return -ENOMEM;
-	if (fuse_session_mount(fs->session, serving->mountpoint) < 0) {
+	if (fuse_session_mount(fs->session, serving->mountpoint) < 0 || !has_device(fs->session)) {
 		log_error("cannot mount on %s", serving->mountpoint);
 		return -EIO;
 	}

@@ -60,7 +60,7 @@ static int digit_value(char digit)
 
 int digest_parse(const char *hex, struct digest *ret_digest)
 {
-	struct digest digest;
+	struct digest digest = { 0 };
 
 	if (strnlen(hex, DIGEST_HEX_SIZE) != DIGEST_HEX_SIZE - 1)
 		return -EINVAL;

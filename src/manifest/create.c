@@ -265,7 +265,7 @@ static int write_legacy(struct creation *creation)
 	char date[DATE_SIZE];
 	struct node *node;
 	struct stat st;
-	size_t length;
+	size_t length = 0;
 	int r = fill_legacy(creation, &list);
 
 	if (r == 0 &&

@@ -256,7 +256,7 @@ static int add_manifest(struct export *export)
 						     .created_ns = export->job->now_ns };
 	cleanup_free char *bytes = NULL;
 	struct member member;
-	size_t length;
+	size_t length = 0;
 	int r = fill_list(export->job, &list);
 
 	if (r == 0)

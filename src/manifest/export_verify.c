@@ -247,7 +247,7 @@ static int check_manifest(struct check *check, const struct member *member)
 	struct digest digest;
 	unsigned long line;
 	const char *why;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	if (member->kind != MEMBER_FILE || !member->has_digest || length < start + end ||

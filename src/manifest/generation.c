@@ -233,7 +233,7 @@ static int says(const struct spot *spot, const char *name, const char *comment)
 	cleanup_close int fd = open_beneath(spot->root, spot->folder, O_RDONLY | O_DIRECTORY, 0);
 	unsigned long line;
 	const char *why;
-	size_t length;
+	size_t length = 0;
 	int r = fd < 0 ? fd : read_file(fd, name, XML_DOCUMENT_MAX, &bytes, &length);
 
 	if (r < 0)

@@ -13,22 +13,21 @@
 #include "util/cleanup.h"
 #include "util/folder.h"
 #include "util/clock.h"
-#include "util/thread.h"
+#include "util/crew.h"
 
 /* Hashing is bound by CPU for some formats, small files by waiting for the medium. */
 #define THREADS_MIN 2
 #define THREADS_MAX 8
-#define TICK_NS (200 * NS_PER_MS)
 
 struct hashing {
 	struct tree *tree;
-	_Atomic size_t next; /* the next node to take */
 	_Atomic uint64_t files, bytes, cached;
 	atomic_bool stopped;
 
-	struct mutex lock; /* rank 97; guards the rest */
-	struct cond changed;
-	unsigned running;
+	/* The caller's thread's. */
+	tree_tick tick;
+	void *arg;
+	struct tree_progress *progress; /* borrowed */
 };
 
 struct job {
@@ -101,27 +100,18 @@ static int hash_file(struct hashing *hashing, struct node *node)
 	return take_values(node, hashes);
 }
 
-static void *hash_files(void *arg)
+static int hash_node(void *arg, unsigned worker, size_t index)
 {
 	struct hashing *hashing = arg;
+	struct node *node = hashing->tree->nodes[index];
 
-	while (!atomic_load(&hashing->stopped)) {
-		size_t at = atomic_fetch_add(&hashing->next, 1);
-		struct node *node;
-
-		if (at >= hashing->tree->count)
-			break;
-		node = hashing->tree->nodes[at];
-		if (node->folder || !node->wanted || node->hash_count)
-			continue;
-		node->error = hashing->tree->known ? hashing->tree->known(hashing->tree->arg, node)
-						   : hash_file(hashing, node);
-		atomic_fetch_add(&hashing->files, 1);
-	}
-	scoped_lock(&hashing->lock);
-	hashing->running--;
-	cond_signal(&hashing->changed);
-	return NULL;
+	(void)worker;
+	if (node->folder || !node->wanted || node->hash_count)
+		return 0;
+	node->error = hashing->tree->known ? hashing->tree->known(hashing->tree->arg, node)
+					   : hash_file(hashing, node);
+	atomic_fetch_add(&hashing->files, 1);
+	return 0; /* an error is the file's alone */
 }
 
 static unsigned threads_wanted(uint64_t files)
@@ -134,36 +124,32 @@ static unsigned threads_wanted(uint64_t files)
 	return files < threads ? (unsigned)files : threads;
 }
 
-static void look(struct hashing *hashing, tree_tick tick, void *arg, struct tree_progress *progress)
+static int look(void *arg)
 {
+	struct hashing *hashing = arg;
+	struct tree_progress *progress = hashing->progress;
+
 	progress->files = atomic_load(&hashing->files);
 	progress->bytes = atomic_load(&hashing->bytes);
 	progress->cached_files = atomic_load(&hashing->cached);
-	if (tick && tick(arg, progress) != 0)
+	if (hashing->tick && hashing->tick(hashing->arg, progress) != 0)
 		atomic_store(&hashing->stopped, true);
-}
-
-static void wait_for_all(struct hashing *hashing, tree_tick tick, void *arg,
-			 struct tree_progress *progress)
-{
-	bool running = true;
-
-	while (running) {
-		look(hashing, tick, arg, progress);
-		scoped_lock(&hashing->lock);
-		if (hashing->running)
-			(void)cond_wait_until(&hashing->changed, &hashing->lock,
-					      monotonic_ns() + TICK_NS);
-		running = hashing->running != 0;
-	}
-	look(hashing, tick, arg, progress);
+	return atomic_load(&hashing->stopped);
 }
 
 int tree_hash(struct tree *tree, tree_tick tick, void *arg, struct tree_progress *ret_progress)
 {
-	struct hashing hashing = { .tree = tree };
-	struct thread threads[THREADS_MAX] = { 0 };
-	unsigned wanted, started = 0;
+	struct hashing hashing = {
+		.tree = tree, .tick = tick, .arg = arg, .progress = ret_progress
+	};
+	struct crew crew = {
+		.name = "hash",
+		.count = tree->count,
+		.fn = hash_node,
+		.tick = look,
+		.arg = &hashing,
+	};
+	int r;
 
 	*ret_progress = (struct tree_progress){ 0 };
 	for (size_t i = 0; i < tree->count; i++) {
@@ -174,29 +160,13 @@ int tree_hash(struct tree *tree, tree_tick tick, void *arg, struct tree_progress
 		ret_progress->of_files++;
 		ret_progress->of_bytes += (uint64_t)node->size;
 	}
-	mutex_init(&hashing.lock, 97);
-	cond_init(&hashing.changed);
-	wanted = threads_wanted(ret_progress->of_files);
-	for (; started < wanted; started++) {
-		mutex_lock(&hashing.lock);
-		hashing.running++;
-		mutex_unlock(&hashing.lock);
-		if (thread_start(&threads[started], "hash", hash_files, &hashing) < 0) {
-			mutex_lock(&hashing.lock);
-			hashing.running--;
-			mutex_unlock(&hashing.lock);
-			break;
-		}
-	}
-	if (started)
-		wait_for_all(&hashing, tick, arg, ret_progress);
-	for (unsigned i = 0; i < started; i++)
-		thread_join(&threads[i]);
-	cond_fini(&hashing.changed);
-	mutex_fini(&hashing.lock);
-	if (wanted && !started)
-		return -ENOMEM;
-	return atomic_load(&hashing.stopped) ? -ECANCELED : 0;
+	if (!ret_progress->of_files)
+		return 0;
+	crew.threads = threads_wanted(ret_progress->of_files);
+	r = crew_run(&crew);
+	if (r == 0 && look(&hashing) != 0)
+		r = -ECANCELED;
+	return r;
 }
 
 const struct list_hash *node_hash(const struct node *node, enum hash_format format)

@@ -3,39 +3,18 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "util/conf.h"
+#include "store/settings_parts.h"
 #include "store/settings_table.h"
 #include "util/cleanup.h"
-#include "util/io.h"
-#include "util/timetable.h"
+#include "util/conf.h"
 
-#define CONF_NAME "mediafs.conf"
-#define TIERS_MAX 16
 #define URL_MAX 2048
-
-/* A key that the file or settings_set_text() gave. */
-struct entry {
-	char *key;    /* owned; SECTION.KEY */
-	char *value;  /* owned; NULL: taken out */
-	bool changed; /* to be written by settings_save() */
-};
-
-struct settings {
-	_Atomic int64_t values[SETTING_COUNT];
-	struct timetable timetable;
-	struct entry *entries; /* owned */
-	size_t entry_count;
-	struct settings_tier *tiers; /* owned; in file order */
-	size_t tier_count;
-};
 
 /* -EINVAL, with a message for a person. */
 __attribute__((format(printf, 2, 3))) static int refuse(char **ret_message, const char *format, ...)
@@ -91,28 +70,9 @@ static int check_value(const char *key, const char *value, const struct setting_
 	return r;
 }
 
-/* The section and the key in it that SECTION.KEY has in the file. Caller frees both. */
-static int split_key(const char *key, char **ret_section, char **ret_name)
-{
-	const char *part = key_tier_part(key);
-	size_t length = part ? (size_t)(part - key) - 1 : strcspn(key, ".");
-	char *section = strndup(key, length), *name = strdup(key + length + 1);
-
-	if (!section || !name) {
-		free(section);
-		free(name);
-		return -ENOMEM;
-	}
-	if (part)
-		section[strlen("tier")] = ' ';
-	*ret_section = section;
-	*ret_name = name;
-	return 0;
-}
-
 /* Entries ---------------------------------------------------------------------------- */
 
-static struct entry *find_entry(const struct settings *settings, const char *key)
+struct entry *settings_find(const struct settings *settings, const char *key)
 {
 	for (size_t i = 0; i < settings->entry_count; i++) {
 		if (strcmp(settings->entries[i].key, key) == 0)
@@ -124,7 +84,7 @@ static struct entry *find_entry(const struct settings *settings, const char *key
 /* @value NULL: taken out. */
 static int put_entry(struct settings *settings, const char *key, const char *value, bool changed)
 {
-	struct entry *entry = find_entry(settings, key);
+	struct entry *entry = settings_find(settings, key);
 	cleanup_free char *copy = value ? strdup(value) : NULL;
 	struct entry *grown;
 
@@ -172,7 +132,7 @@ static int find_switch(const struct settings *settings, const char *url, const c
 		       int *ret_state)
 {
 	cleanup_free char *key = key_of_tier(url, part);
-	const struct entry *entry = key ? find_entry(settings, key) : NULL;
+	const struct entry *entry = key ? settings_find(settings, key) : NULL;
 	int64_t value = -1;
 
 	if (entry && entry->value)
@@ -216,7 +176,7 @@ static int check_tiers(const struct settings *settings, char **ret_message)
 		const char *key = settings->entries[i].key;
 		cleanup_free char *url = key_tier_part(key) ? key_of_tier(key, "url") : NULL;
 
-		if (url && !find_entry(settings, url))
+		if (url && !settings_find(settings, url))
 			return refuse(ret_message, "%s is given without %s", key, url);
 	}
 	return 0;
@@ -262,7 +222,7 @@ static int parse_value(struct parser *parser, const struct conf_item *item, cons
 	int64_t value;
 	int r;
 
-	if (find_entry(settings, key))
+	if (settings_find(settings, key))
 		return refuse(parser->ret_message, "line %u: %s is given twice", item->line, key);
 	r = check_value(key, item->value, &row, &value, &message);
 	if (r == -ENOENT)
@@ -279,9 +239,9 @@ static int parse_value(struct parser *parser, const struct conf_item *item, cons
 	r = take_value(settings, row, item->value, value);
 	if (r < 0)
 		return r;
-	if (count_tiers(settings) > TIERS_MAX)
+	if (count_tiers(settings) > SETTINGS_TIERS_MAX)
 		return refuse(parser->ret_message, "line %u: more than %d tiers", item->line,
-			      TIERS_MAX);
+			      SETTINGS_TIERS_MAX);
 	return 0;
 }
 
@@ -340,6 +300,48 @@ int settings_parse(const char *text, size_t length, struct settings **ret_settin
 	return 0;
 }
 
+int settings_copy(const struct settings *settings, struct settings **ret_copy)
+{
+	cleanup_with(settings_free_slot) struct settings *copy = calloc(1, sizeof(*copy));
+	int r = copy ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < settings->entry_count; i++) {
+		const struct entry *entry = &settings->entries[i];
+
+		r = put_entry(copy, entry->key, entry->value, entry->changed);
+	}
+	if (r == 0)
+		r = collect_tiers(copy);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < SETTING_COUNT; i++)
+		copy->values[i] = settings->values[i];
+	copy->timetable = settings->timetable;
+	*ret_copy = take_ptr(copy);
+	return 0;
+}
+
+/* The numbers one by one: they are read without any lock. */
+void settings_become(struct settings *settings, struct settings *other)
+{
+	struct entry *entries = settings->entries;
+	struct settings_tier *tiers = settings->tiers;
+	size_t entry_count = settings->entry_count, tier_count = settings->tier_count;
+
+	for (size_t i = 0; i < SETTING_COUNT; i++)
+		settings->values[i] = other->values[i];
+	settings->timetable = other->timetable;
+	settings->entries = other->entries;
+	settings->entry_count = other->entry_count;
+	settings->tiers = other->tiers;
+	settings->tier_count = other->tier_count;
+	other->entries = entries;
+	other->entry_count = entry_count;
+	other->tiers = tiers;
+	other->tier_count = tier_count;
+	settings_free(other);
+}
+
 void settings_free(struct settings *settings)
 {
 	if (!settings)
@@ -353,110 +355,6 @@ void settings_free(struct settings *settings)
 	free(settings);
 }
 
-/* Load and save ---------------------------------------------------------------------- */
-
-/* The text of PATH/mediafs.conf, "" when there is none. Caller frees. */
-static int load_text(int dir_fd, char **ret_text, size_t *ret_length, mode_t *ret_mode)
-{
-	struct stat st;
-	int r;
-
-	r = read_file(dir_fd, CONF_NAME, CONF_MAX_BYTES, ret_text, ret_length);
-	if (r == -ENOENT) {
-		*ret_text = strdup("");
-		*ret_length = 0;
-		*ret_mode = 0644;
-		return *ret_text ? 0 : -ENOMEM;
-	}
-	if (r < 0)
-		return r;
-	*ret_mode = fstatat(dir_fd, CONF_NAME, &st, 0) == 0 ? st.st_mode & 0777 : 0600;
-	return 0;
-}
-
-int settings_load(const char *store_path, struct settings **ret_settings, char **ret_message)
-{
-	cleanup_close int dir_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_free char *text = NULL;
-	size_t length;
-	mode_t mode;
-	int r;
-
-	*ret_message = NULL;
-	if (dir_fd < 0)
-		return -errno;
-	r = load_text(dir_fd, &text, &length, &mode);
-	if (r < 0)
-		return r;
-	return settings_parse(text, length, ret_settings, ret_message);
-}
-
-/* What was set must read back as it is: else nothing is written. */
-static int check_saved(const struct settings *settings, const char *text, size_t length)
-{
-	cleanup_with(settings_free_slot) struct settings *saved = NULL;
-	cleanup_free char *message = NULL;
-	int r;
-
-	r = settings_parse(text, length, &saved, &message);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < settings->entry_count; i++) {
-		const struct entry *entry = &settings->entries[i];
-		const struct entry *found = find_entry(saved, entry->key);
-
-		if (!entry->changed)
-			continue;
-		if (!found != !entry->value || (found && strcmp(found->value, entry->value) != 0))
-			return -EUCLEAN;
-	}
-	return 0;
-}
-
-static int apply_entry(const struct entry *entry, char **text, size_t *length)
-{
-	cleanup_free char *section = NULL, *name = NULL;
-	char *changed;
-	int r;
-
-	r = split_key(entry->key, &section, &name);
-	if (r < 0)
-		return r;
-	r = conf_set(*text, *length, section, name, entry->value, &changed);
-	if (r < 0)
-		return r;
-	free(*text);
-	*text = changed;
-	*length = strlen(changed);
-	return 0;
-}
-
-int settings_save(const struct settings *settings, const char *store_path)
-{
-	cleanup_close int dir_fd = open(store_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_free char *text = NULL;
-	size_t length;
-	mode_t mode;
-	int r;
-
-	if (dir_fd < 0)
-		return -errno;
-	r = load_text(dir_fd, &text, &length, &mode);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < settings->entry_count; i++) {
-		if (!settings->entries[i].changed)
-			continue;
-		r = apply_entry(&settings->entries[i], &text, &length);
-		if (r < 0)
-			return r;
-	}
-	r = check_saved(settings, text, length);
-	if (r < 0)
-		return r;
-	return write_file(dir_fd, CONF_NAME, text, length, mode);
-}
-
 /* Values ----------------------------------------------------------------------------- */
 
 int64_t settings_get(const struct settings *settings, enum setting setting)
@@ -467,7 +365,7 @@ int64_t settings_get(const struct settings *settings, enum setting setting)
 int settings_get_text(const struct settings *settings, const char *key, char **ret_value)
 {
 	const struct setting_row *row = setting_find(key);
-	const struct entry *entry = find_entry(settings, key);
+	const struct entry *entry = settings_find(settings, key);
 	const char *value = entry && entry->value ? entry->value : row ? row->fallback : NULL;
 	char *copy;
 
@@ -485,7 +383,7 @@ static int check_set(const struct settings *settings, const char *key, const cha
 		     const struct setting_row **ret_row, int64_t *ret_number, char **ret_message)
 {
 	const struct setting_row *row = setting_find(key);
-	const struct entry *entry = find_entry(settings, key);
+	const struct entry *entry = settings_find(settings, key);
 	bool known = entry && entry->value;
 
 	if (!conf_value_ok(value))
@@ -494,7 +392,7 @@ static int check_set(const struct settings *settings, const char *key, const cha
 			      key);
 	if (key_tier_part(key) && !key_is_url(key)) {
 		cleanup_free char *url = key_of_tier(key, "url");
-		const struct entry *tier = url ? find_entry(settings, url) : NULL;
+		const struct entry *tier = url ? settings_find(settings, url) : NULL;
 
 		if (!tier || !tier->value)
 			return url ? -ENOENT : -ENOMEM;
@@ -503,8 +401,8 @@ static int check_set(const struct settings *settings, const char *key, const cha
 		*ret_row = NULL;
 		return known ? 0 : -ENOENT;
 	}
-	if (key_is_url(key) && !known && count_tiers(settings) >= TIERS_MAX)
-		return refuse(ret_message, "%s: more than %d tiers", key, TIERS_MAX);
+	if (key_is_url(key) && !known && count_tiers(settings) >= SETTINGS_TIERS_MAX)
+		return refuse(ret_message, "%s: more than %d tiers", key, SETTINGS_TIERS_MAX);
 	return check_value(key, !*value && row ? row->fallback : value, ret_row, ret_number,
 			   ret_message);
 }
@@ -520,7 +418,7 @@ static int forget_switches(struct settings *settings, const char *url)
 
 		if (!key)
 			return -ENOMEM;
-		if (find_entry(settings, key))
+		if (settings_find(settings, key))
 			r = put_entry(settings, key, NULL, true);
 	}
 	return r;
@@ -544,6 +442,16 @@ int settings_set_text(struct settings *settings, const char *key, const char *va
 	if (!row)
 		return collect_tiers(settings);
 	return take_value(settings, row, *value ? value : row->fallback, number);
+}
+
+int settings_override(struct settings *settings, const char *key, const char *value,
+		      char **ret_message)
+{
+	int r = settings_set_text(settings, key, value, ret_message);
+
+	if (r == 0)
+		settings_find(settings, key)->changed = false;
+	return r;
 }
 
 size_t settings_tier_count(const struct settings *settings)

@@ -11,7 +11,7 @@
  *   [space]    evict_above = 80% (0 = never)   reserve = 5%
  *   [transfer] limit = 0   timetable = "mon-fri 07:00-19:00 20M" (util/timetable.h)
  *              metered = no   lower_effort = yes   pause = no   retry_max = 10min
- *              required_copies = 1   hydrate_timeout = 60s   read_ahead = 16M
+ *              required_copies = 1   hydrate_timeout = 60s   read_ahead = 32M
  *              overwrite_wait = 10min
  *   [rules]    ignore = "*.tmp .DS_Store ._* ..." (space-separated globs)
  *              priority.NAME = globs     (see transfer/rules.h)
@@ -61,6 +61,8 @@ enum setting {
 /* The order of the words in settings_table.c. */
 enum manifest_kind { MANIFEST_ASC, MANIFEST_LEGACY, MANIFEST_BOTH, MANIFEST_NONE };
 
+#define SETTINGS_TIERS_MAX 16
+
 struct settings_tier {
 	char *name;  /* owned */
 	char *url;   /* owned */
@@ -84,23 +86,37 @@ int64_t settings_get(const struct settings *settings, enum setting setting);
 /* As a person writes it ("80%", "20M", "5s"). Caller frees. -ENOENT: no such key. */
 int settings_get_text(const struct settings *settings, const char *key, char **ret_value);
 
+/* Another one that says the same. */
+int settings_copy(const struct settings *settings, struct settings **ret_copy);
+
+/* Say what @other does, which is freed. Nothing of it can fail. */
+void settings_become(struct settings *settings, struct settings *other);
+
 /*
  * Change a value in memory, checked. "" takes the key out: the default applies again, a tier
  * is gone, with all that was said of it. -ENOENT no such key, -EINVAL with a message. Makes what
- * settings_rule() and settings_tier() returned before invalid.
+ * settings_rule() and settings_tier() returned before invalid. -ENOMEM may leave it half done: who
+ * goes on with @settings changes a copy.
  */
 int settings_set_text(struct settings *settings, const char *key, const char *value,
 		      char **ret_message);
 
+/* The same, but settings_save() does not write it. */
+int settings_override(struct settings *settings, const char *key, const char *value,
+		      char **ret_message);
+
 /*
- * Write what was set to PATH/mediafs.conf as it is there now, keeping comments, order and what
- * others changed meanwhile; atomic, durable. -EINVAL: the file there cannot be read any more.
+ * Write what was set, once, to PATH/mediafs.conf as it is there now, keeping comments, order and
+ * what others changed meanwhile; atomic, durable. -EINVAL: the file there cannot be read any more.
  */
-int settings_save(const struct settings *settings, const char *store_path);
+int settings_save(struct settings *settings, const char *store_path);
 
 /* Tiers in file order; borrowed. */
 size_t settings_tier_count(const struct settings *settings);
 const struct settings_tier *settings_tier(const struct settings *settings, size_t index);
+
+/* 1 and NAME of a key tier.NAME.url, which caller frees; 0: another key. */
+int settings_tier_name(const char *key, char **ret_name);
 
 /* Globs of [rules] @name ("ignore", "priority.notes"), or NULL: the built-in ones apply. Borrowed.
  */

@@ -58,7 +58,7 @@ const struct setting_row setting_rows[] = {
 	{ SETTING_HYDRATE_TIMEOUT, TYPE_DURATION, "transfer.hydrate_timeout", "60s",
 	  100 * NS_PER_MS, DAYS, "a duration from 100ms to 1d",
 	  "a reader of absent blocks waits this long, then gets an error" },
-	{ SETTING_READ_AHEAD, TYPE_BYTES, "transfer.read_ahead", "16M", 0, 1ll << 30,
+	{ SETTING_READ_AHEAD, TYPE_BYTES, "transfer.read_ahead", "32M", 0, 1ll << 30,
 	  "a size up to 1G", "fetched ahead of a reader" },
 	{ SETTING_SAFE_COPIES, TYPE_COUNT, "safe.copies", "2", 1, 16, "a number from 1 to 16",
 	  "good copies that a card's files must have before it may be formatted; a whole file in "
@@ -257,6 +257,19 @@ bool key_is_url(const char *key)
 	const char *part = key_tier_part(key);
 
 	return part && strcmp(part, "url") == 0;
+}
+
+int settings_tier_name(const char *key, char **ret_name)
+{
+	char *name;
+
+	if (!key_is_url(key))
+		return 0;
+	name = strndup(key + 5, strcspn(key + 5, "."));
+	if (!name)
+		return -ENOMEM;
+	*ret_name = name;
+	return 1;
 }
 
 char *key_of_tier(const char *key, const char *part)

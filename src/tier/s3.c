@@ -478,8 +478,11 @@ static int s3_put(struct tier *tier, const char *key, const struct tier_object *
 	if (!digest_equal(&digest, &object->digest))
 		return -ESTALE;
 	r = s3_put_whole(s3, key, bytes, object, source);
-	/* So slow a line brings it there only in a part, of which nobody sees anything. */
-	return r == -ETIME ? s3_put_parts(s3, key, object, source, NULL) : r;
+	if (r != -ETIME)
+		return r;
+	/* So slow a line brings it there only in a part, of which nobody sees anything. What is
+	 * empty has none. */
+	return object->size ? s3_put_parts(s3, key, object, source, NULL) : -EHOSTDOWN;
 }
 
 static bool s3_may_overwrite(struct tier *tier, uint64_t size)

@@ -52,6 +52,7 @@ struct s3_tier {
 	atomic_bool put_tried, complete_tried;         /* with objects of our own, once */
 	_Atomic int64_t identity_ns; /* monotonic: tier.json was last seen to be right; 0 never */
 	_Atomic int64_t network_ns;  /* monotonic: the network last changed, 0 never */
+	atomic_bool key_ignored;     /* what was sent with a key was stored without one */
 	_Atomic int64_t held_ns;     /* monotonic: a limit or a pause last held us up */
 	_Atomic int64_t paced_ns;    /* how long limits and pauses have held us up in all */
 
@@ -137,6 +138,7 @@ struct s3_reply {
 	uint32_t mode;                    /* that metadata say, 0 none */
 	bool cold;    /* its class is one whose bytes may have to be asked for */
 	bool tiering; /* of Intelligent-Tiering */
+	bool has_key; /* encrypted with a key of ours (SSE-C) */
 	enum s3_restore_state restore;
 	char sums[S3_SUM_KINDS][S3_SUM_TEXT]; /* "" none */
 
@@ -205,7 +207,8 @@ int s3_take_body(struct s3_exchange *exchange, const char *bytes, size_t length)
 void s3_exchange_init(struct s3_exchange *exchange, struct s3_tier *s3, struct s3_request *request);
 void s3_exchange_fini(struct s3_exchange *exchange);
 
-/* Sign and make exchange->easy ready to be performed. -EHOSTDOWN: no keys (s3->why says more). */
+/* Sign and make exchange->easy ready to be performed. -EHOSTDOWN: no keys (s3->why says more);
+ * -ETIME: after request->until_ns. */
 int s3_exchange_begin(struct s3_exchange *exchange);
 
 /*
@@ -224,9 +227,17 @@ void s3_set_why(struct s3_tier *s3, const char *format, ...) __attribute__((form
 /* SSE-C: s3_customer.c -------------------------------------------------------------------- */
 
 #define S3_CUSTOMER_HEADERS 6
+#define S3_CUSTOMER_ALGORITHM "x-amz-server-side-encryption-customer-algorithm"
 
 /* Have the key, where the tier uses one. -EHOSTDOWN: s3->why says why not. */
 int s3_customer_ready(struct s3_tier *s3);
+
+/*
+ * Before and after an attempt: media are not sent to a server that stores them without the key.
+ * -EHOSTDOWN, and s3->why says so, from the first answer to a small PUT on that does not name it.
+ */
+int s3_customer_refuses(struct s3_exchange *exchange);
+int s3_customer_judge(struct s3_exchange *exchange);
 
 /* The request carries it. */
 bool s3_customer_used(const struct s3_exchange *exchange);

@@ -12,7 +12,6 @@
 #include "tier/s3.h"
 #include "util/cleanup.h"
 
-#define ALGORITHM "x-amz-server-side-encryption-customer-algorithm"
 #define KEY "x-amz-server-side-encryption-customer-key"
 #define KEY_MD5 "x-amz-server-side-encryption-customer-key-md5"
 #define ORIGIN "x-amz-copy-source-server-side-encryption-customer-"
@@ -112,7 +111,7 @@ size_t s3_customer_headers(const struct s3_exchange *exchange, struct s3_pair *h
 
 	if (!s3_customer_used(exchange))
 		return 0;
-	headers[count++] = (struct s3_pair){ ALGORITHM, "AES256" };
+	headers[count++] = (struct s3_pair){ S3_CUSTOMER_ALGORITHM, "AES256" };
 	headers[count++] = (struct s3_pair){ KEY, customer->key };
 	headers[count++] = (struct s3_pair){ KEY_MD5, customer->md5 };
 	for (size_t i = 0; i < request->header_count; i++) {
@@ -123,4 +122,30 @@ size_t s3_customer_headers(const struct s3_exchange *exchange, struct s3_pair *h
 		headers[count++] = (struct s3_pair){ ORIGIN "key-md5", customer->md5 };
 	}
 	return count;
+}
+
+int s3_customer_refuses(struct s3_exchange *exchange)
+{
+	struct s3_tier *s3 = exchange->s3;
+	const char *method = exchange->request->method;
+
+	if (!atomic_load(&s3->key_ignored) || !s3_customer_used(exchange) ||
+	    (strcmp(method, "PUT") != 0 && strcmp(method, "POST") != 0))
+		return 0;
+	s3_set_why(s3, "the server stores without the key (sse-c-key)");
+	return -EHOSTDOWN;
+}
+
+/*
+ * What makes an object of its own; the probe object comes before the first part. Source: Amazon S3
+ * API Reference, "PutObject": the answer names the algorithm. Swift takes the headers for nothing.
+ */
+int s3_customer_judge(struct s3_exchange *exchange)
+{
+	const struct s3_request *request = exchange->request;
+
+	if (strcmp(request->method, "PUT") == 0 && request->body && !request->query_count &&
+	    s3_customer_used(exchange) && !exchange->reply.has_key)
+		atomic_store(&exchange->s3->key_ignored, true);
+	return s3_customer_refuses(exchange);
 }

@@ -413,6 +413,9 @@ int s3_exchange_begin(struct s3_exchange *exchange)
 	int r;
 
 	s3_reply_clear(&exchange->reply);
+	/* Of what has no body nothing else ends the sending. */
+	if (is_too_late(request))
+		return -ETIME;
 	drop_headers(exchange);
 	exchange->curl_error[0] = 0;
 	exchange->sent = 0;
@@ -421,6 +424,8 @@ int s3_exchange_begin(struct s3_exchange *exchange)
 	r = get_keys(exchange);
 	if (r == 0)
 		r = s3_customer_ready(s3);
+	if (r == 0)
+		r = s3_customer_refuses(exchange);
 	if (r == 0 && !request->payload_hash[0])
 		r = s3_payload_hash(request->body, request->body_length, request->payload_hash);
 	if (r < 0)
@@ -526,7 +531,7 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 		s3_read_error(reply);
 	verdict = s3_judge(curl, exchange->request->method, reply, exchange->signed_s);
 	if (verdict.next == S3_DONE)
-		return 0;
+		return s3_customer_judge(exchange);
 	*ret_pause_ns = 0;
 	/* What somebody else put there, or we before there was a key, is refused with one. */
 	if (reply->status == 400 && verdict.next == S3_FAIL && !exchange->request->body &&
@@ -543,8 +548,6 @@ int s3_exchange_end(struct s3_exchange *exchange, CURLcode curl, int64_t *ret_pa
 	} else {
 		again = verdict.next != S3_FAIL && mend(exchange, verdict.next);
 	}
-	if (again && is_too_late(exchange->request))
-		return -ETIME;
 	if (again)
 		return 1;
 	if (!exchange->request->is_trial)

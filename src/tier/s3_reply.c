@@ -217,6 +217,8 @@ size_t s3_on_header(char *line, size_t size, size_t count, void *arg)
 		reply->status = status_of(line, length);
 	} else if (header_is(line, length, "etag", value, sizeof(value))) {
 		take_etag(reply, value);
+	} else if (header_is(line, length, S3_CUSTOMER_ALGORITHM, value, sizeof(value))) {
+		reply->has_key = true;
 	} else if (header_is(line, length, "content-length", value, sizeof(value))) {
 		reply->length = number(value);
 	} else if (header_is(line, length, "content-range", value, sizeof(value))) {

@@ -9,6 +9,9 @@
 #include "util/error.h"
 #include "util/log.h"
 
+/* What a tier answered when it was asked whether it is there holds for so long. */
+#define LOOK_NS (1 * NS_PER_SEC)
+
 /* The copies of a content, owned. */
 struct copies {
 	struct copy_row *rows;
@@ -222,11 +225,19 @@ static int pace_check(void *arg, uint64_t bytes)
 	return lane_pace(arg, bytes);
 }
 
+/* NULL: its copies do not count, since it is not in the settings, or about to leave them. */
+static struct lane *lane_that_counts(struct transfer *transfer, uint32_t tier)
+{
+	struct lane *lane = lane_of(transfer, tier);
+
+	return lane && !lane->is_leaving ? lane : NULL;
+}
+
 /* *ret_result as for transfer_recheck_fn; 0, or why nothing more can be asked. */
 static int recheck_copy(struct transfer *transfer, const struct content_row *content,
 			struct copy_row *copy, int *ret_result)
 {
-	struct lane *lane = lane_of(transfer, copy->tier);
+	struct lane *lane = lane_that_counts(transfer, copy->tier);
 	const struct tier_source pace = { .pace = pace_check, .arg = lane };
 	const struct tier_object object = { .size = content->size, .digest = content->digest };
 	struct tier *tier;
@@ -271,7 +282,7 @@ static bool may_be_overwritten(struct transfer *transfer, const struct content_r
 {
 	int64_t wait_ns = transfer->host.setting(transfer->host.arg, SETTING_OVERWRITE_WAIT);
 	int64_t age_ns = realtime_ns() - copy->confirmed_ns;
-	struct lane *lane = lane_of(transfer, copy->tier);
+	struct lane *lane = lane_that_counts(transfer, copy->tier);
 
 	return lane && age_ns < wait_ns && -age_ns < wait_ns &&
 	       tier_may_overwrite(lane->tier.tier, content->size);
@@ -286,7 +297,7 @@ int transfer_recheck_each(struct transfer *transfer, const struct content_row *c
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
 	for (size_t i = 0; r == 0 && i < copies.count; i++) {
 		struct copy_row *copy = &copies.rows[i];
-		const struct lane *lane = lane_of(transfer, copy->tier);
+		const struct lane *lane = lane_that_counts(transfer, copy->tier);
 		int result;
 
 		r = recheck_copy(transfer, content, copy, &result);
@@ -337,10 +348,66 @@ int transfer_recheck(struct transfer *transfer, const struct content_row *conten
 
 /* Restoring ------------------------------------------------------------------------------ */
 
-static int restore_copy(struct transfer *transfer, struct copy_row *copy,
-			const struct content_row *content, const struct tier_restore *how)
+/* Is the tier there? An answer serves all who ask within a second of it. */
+static int lane_look(struct lane *lane)
 {
-	struct lane *lane = lane_of(transfer, copy->tier);
+	struct transfer *transfer = lane->transfer;
+	struct tier *tier = lane->tier.tier;
+	int64_t now_ns = monotonic_ns();
+	int r;
+
+	mutex_lock(&transfer->lock);
+	r = lane->looked;
+	if (lane->looked_ns && now_ns - lane->looked_ns < LOOK_NS) {
+		mutex_unlock(&transfer->lock);
+		return r;
+	}
+	mutex_unlock(&transfer->lock);
+	r = tier->backend->probe(tier);
+	if (r == -EHOSTDOWN)
+		lane_note_down(lane);
+	scoped_lock(&transfer->lock);
+	lane->looked = r;
+	lane->looked_ns = monotonic_ns();
+	return r;
+}
+
+/* NULL: it is away, and *ret_away what it is called if it is known. */
+static struct lane *lane_there(struct transfer *transfer, uint32_t tier,
+			       const struct tier **ret_away)
+{
+	struct lane *lane = lane_of(transfer, tier);
+
+	if (lane && lane_look(lane) != -EHOSTDOWN)
+		return lane;
+	*ret_away = lane ? lane->tier.tier : NULL;
+	return NULL;
+}
+
+int transfer_find_away(struct transfer *transfer, const struct content_row *content,
+		       const struct tier **ret_away)
+{
+	cleanup_with(copies_fini) struct copies copies = { 0 };
+	int r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
+	int result = 0;
+
+	for (size_t i = 0; r == 0 && i < copies.count; i++) {
+		const struct copy_row *copy = &copies.rows[i];
+
+		if (copy->bad || copy->archived)
+			continue;
+		if (lane_there(transfer, copy->tier, ret_away))
+			return 0;
+		result = -EHOSTDOWN;
+	}
+	return r < 0 ? r : result;
+}
+
+static int restore_copy(struct transfer *transfer, struct copy_row *copy,
+			const struct content_row *content, const struct tier_restore *how,
+			const struct tier **ret_away)
+{
+	struct lane *lane = lane_there(transfer, copy->tier, ret_away);
 	const struct tier_backend *backend;
 	int r;
 
@@ -357,13 +424,15 @@ static int restore_copy(struct transfer *transfer, struct copy_row *copy,
 		transfer_event(transfer, "restoring", copy->key, &content->digest, "tier %s",
 			       lane->tier.tier->name);
 	}
-	if (r == -EHOSTDOWN)
+	if (r == -EHOSTDOWN) {
 		lane_note_down(lane);
+		*ret_away = lane->tier.tier;
+	}
 	return r;
 }
 
 int transfer_restore(struct transfer *transfer, const struct content_row *content,
-		     const struct tier_restore *how)
+		     const struct tier_restore *how, const struct tier **ret_away)
 {
 	cleanup_with(copies_fini) struct copies copies = { 0 };
 	int result = -ENOENT;
@@ -372,13 +441,15 @@ int transfer_restore(struct transfer *transfer, const struct content_row *conten
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
 	/* One that can be read, or is on its way, saves asking for another. */
 	for (size_t pass = 0; r >= 0 && pass < (how ? 2 : 1); pass++) {
+		result = -ENOENT;
 		for (size_t i = 0; i < copies.count; i++) {
 			if (copies.rows[i].bad)
 				continue;
-			r = restore_copy(transfer, &copies.rows[i], content, pass ? how : NULL);
+			r = restore_copy(transfer, &copies.rows[i], content, pass ? how : NULL,
+					 ret_away);
 			if (r == 0 || r == -EINPROGRESS || r == -ECANCELED)
 				return r;
-			result = r;
+			result = worse(result, r);
 		}
 		r = 0;
 	}

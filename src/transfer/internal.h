@@ -23,6 +23,12 @@
 /* So many files of one tier are on their way side by side. */
 #define SENDERS 8
 
+/*
+ * Tiers of one mount, those that were taken out meanwhile too: what others hold of them stays valid
+ * until the end. 16 may be in the settings at a time.
+ */
+#define LANES_MAX 64
+
 enum sender_state { SENDER_IDLE, SENDER_BUSY, SENDER_DONE };
 
 /* One file on its way to a tier. */
@@ -48,13 +54,15 @@ struct sender {
 };
 
 struct lane {
-	/* Constant after transfer_new(). */
+	/* Constant once it is in transfer->lanes. */
 	struct transfer_tier tier; /* first: transfer_tier() hands it out */
 	struct transfer *transfer;
 	struct thread thread;
 	struct sender senders[SENDERS];
 	bool has_threads; /* else the lane's own thread sends */
 
+	_Atomic bool is_leaving;  /* about to be taken out: its copies count no more */
+	_Atomic bool is_gone;     /* taken out of the settings: for nobody who looks for a tier */
 	_Atomic bool shares_disk; /* with the store: it steps aside for what arrives there */
 	_Atomic bool is_remote;   /* its bytes go over a network, as far as was seen */
 	_Atomic int uplink;       /* what the settings say of that; settings_tier.uplink */
@@ -72,6 +80,8 @@ struct lane {
 	int64_t next_try_ns;     /* of transfer_now_ns(); meaningful while condition is set */
 	bool is_another_network; /* than the one on which it was away: look again at once */
 	int64_t aside_ns;        /* monotonic: when it last stepped aside */
+	int64_t looked_ns;       /* monotonic: lane_look() */
+	int looked;              /* what that gave */
 	char why[TIER_WHY_SIZE]; /* what the tier says of condition, "" nothing */
 };
 
@@ -80,11 +90,13 @@ struct transfer {
 	struct catalog *catalog; /* borrowed */
 	struct store *store;     /* borrowed */
 	struct transfer_host host;
-	struct lane *lanes; /* owned */
-	size_t lane_count;
 	int64_t clock_ns; /* see transfer_now_ns() */
 	struct netwatch netwatch;
 	struct thread network;
+
+	/* Owned; published by the count, which only grows, under the lock. */
+	struct lane *lanes[LANES_MAX];
+	_Atomic size_t lane_count;
 
 	bool resumed; /* only the first lane's thread */
 
@@ -98,7 +110,8 @@ struct transfer {
 	bool stopping;
 	bool paused;
 	bool metered;
-	bool hasten; /* what failed is to be tried at once */
+	bool hasten;   /* what failed is to be tried at once */
+	bool one_left; /* a tier was taken out: what it alone had goes elsewhere */
 	uint64_t wakes;
 	int64_t requeue_ns;  /* monotonic: when files left out so far are looked at again */
 	struct rules *rules; /* owned */
@@ -152,6 +165,37 @@ int lane_claim(struct lane *lane);
 /* The lane of tiers.id @tier, or NULL: no longer in the settings. */
 struct lane *lane_of(struct transfer *transfer, uint32_t tier);
 
+/* The next lane of the settings from *@at on, which moves behind it; NULL the end. */
+struct lane *lane_next(const struct transfer *transfer, size_t *at);
+
+/* It has the queue as a whole in its care. */
+static inline bool lane_is_first(const struct lane *lane)
+{
+	return lane == lane->transfer->lanes[0];
+}
+
+/* Either the threads of all must end, or this tier was taken out. */
+bool lane_stopping(const struct lane *lane);
+
+/* A lane that no one knows of yet, without threads. */
+int lane_open(struct transfer *transfer, const char *name, const char *url, struct lane **ret_lane);
+int lane_start(struct lane *lane);
+void lane_free(struct lane *lane); /* joins; accepts NULL */
+
+/* What has waited for tiers that are gone, or was stored there alone, is VERIFIED again. -EAGAIN:
+ * not all of it yet, since one of them is still being sent to. */
+int transfer_forget_gone(struct transfer *transfer);
+
+/* Compares the lanes with those that there were before. That one left is noted (one_left, and in
+ * the catalog, for the next start) until transfer_forget_gone() is through. */
+int transfer_note_tiers(struct transfer *transfer);
+
+/* transfer_forget_gone() is through with those that had left when it began. */
+int transfer_left_done(struct transfer *transfer);
+
+/* Meta of a tier: tier.ID.WHAT. */
+void lane_key(uint32_t tier, const char *what, char *key, size_t size);
+
 /* Senders: the lane's thread decides what each of them gets. */
 void senders_init(struct lane *lane);
 int senders_start(struct lane *lane);
@@ -164,6 +208,9 @@ bool senders_have_content(const struct lane *lane, uint64_t content);
 
 /* Bytes that those on their way have still to write: room that is free and not to be had. */
 uint64_t senders_to_write(const struct lane *lane);
+
+/* One has not ended with its row yet. */
+bool senders_work(const struct lane *lane);
 
 /* One has ended with its row. */
 bool senders_have_news_locked(const struct lane *lane);

@@ -157,18 +157,13 @@ void lane_note_down(struct lane *lane)
 		warn(lane, -EHOSTDOWN, why, "");
 }
 
-static void uuid_key(const struct lane *lane, char *key, size_t size)
-{
-	(void)snprintf(key, size, "tier.%" PRIu32 ".uuid", lane->tier.id);
-}
-
 int lane_expect(struct lane *lane)
 {
 	cleanup_free char *uuid = NULL;
 	char key[64];
 	int r;
 
-	uuid_key(lane, key, sizeof(key));
+	lane_key(lane->tier.id, "uuid", key, sizeof(key));
 	r = catalog_get_meta(lane->transfer->catalog, key, &uuid);
 	if (r <= 0)
 		return r;
@@ -187,7 +182,7 @@ static int claim_first(struct lane *lane)
 	r = tier_claim(tier, transfer->store->volume_uuid, uuid);
 	if (r < 0)
 		return r;
-	uuid_key(lane, key, sizeof(key));
+	lane_key(lane->tier.id, "uuid", key, sizeof(key));
 	r = catalog_set_meta(transfer->catalog, key, uuid);
 	if (r == 0)
 		r = catalog_flush(transfer->catalog);
@@ -231,7 +226,7 @@ void lane_step_aside(struct lane *lane)
 		int64_t look_ns = now_ns + ASIDE_LOOK_NS;
 
 		scoped_lock(&transfer->lock);
-		if (transfer->stopping || now_ns >= until_ns)
+		if (transfer->stopping || lane->is_gone || now_ns >= until_ns)
 			return;
 		lane->aside_ns = now_ns;
 		(void)cond_wait_until(&transfer->changed, &transfer->lock,
@@ -298,7 +293,7 @@ static int give_next(struct lane *lane, bool metered, int condition)
 
 /* What other threads told since the last step. */
 struct look {
-	bool paused, metered, requeue, hasten;
+	bool paused, metered, requeue, hasten, one_left;
 	int condition;
 	int64_t next_try_ns;
 };
@@ -321,16 +316,30 @@ static struct look look_around(struct lane *lane)
 	look.metered = transfer->metered && lane_is_on_uplink(lane);
 	look.condition = lane->condition;
 	look.next_try_ns = lane->next_try_ns;
-	look.requeue = lane == transfer->lanes && monotonic_ns() >= transfer->requeue_ns;
+	look.requeue = lane_is_first(lane) && monotonic_ns() >= transfer->requeue_ns;
 	look.hasten = look.requeue && transfer->hasten;
+	look.one_left = look.requeue && transfer->one_left;
 	if (look.requeue) {
 		transfer->requeue_ns = monotonic_ns() + REQUEUE_NS;
-		transfer->hasten = false;
+		transfer->hasten = transfer->one_left = false;
 	}
 	return look;
 }
 
-static void requeue(struct lane *lane, bool hasten)
+/* What was asked for is still to be done. */
+static void put_off(struct lane *lane, const struct look *look)
+{
+	struct transfer *transfer = lane->transfer;
+
+	if (!look->requeue)
+		return;
+	scoped_lock(&transfer->lock);
+	transfer->requeue_ns = monotonic_ns() + CATALOG_NS;
+	transfer->hasten |= look->hasten;
+	transfer->one_left |= look->one_left;
+}
+
+static void requeue(struct lane *lane, const struct look *look)
 {
 	struct transfer *transfer = lane->transfer;
 	int r = 0;
@@ -338,12 +347,16 @@ static void requeue(struct lane *lane, bool hasten)
 	if (!transfer->resumed)
 		r = transfer_resume(transfer);
 	transfer->resumed = r == 0;
-	if (r == 0 && hasten)
+	if (r == 0 && look->one_left)
+		r = transfer_forget_gone(transfer);
+	if (r == 0 && look->hasten)
 		r = transfer_hasten(transfer, 0);
 	if (r == 0)
 		r = transfer_requeue(transfer);
-	if (r < 0 && r != -ECANCELED)
+	if (r < 0 && r != -ECANCELED && r != -EAGAIN)
 		log_error_errno(r, "cannot look for verified files that are not queued");
+	if (r < 0)
+		put_off(lane, look);
 	transfer_nudge(transfer);
 }
 
@@ -422,18 +435,6 @@ static int64_t rest_until_ns(struct lane *lane)
 	return lane->condition ? lane->next_try_ns : transfer_now_ns(lane->transfer) + CATALOG_NS;
 }
 
-/* What was asked for is still to be done. */
-static void put_off(struct lane *lane, const struct look *look)
-{
-	struct transfer *transfer = lane->transfer;
-
-	if (!look->requeue)
-		return;
-	scoped_lock(&transfer->lock);
-	transfer->requeue_ns = monotonic_ns() + CATALOG_NS;
-	transfer->hasten |= look->hasten;
-}
-
 /* The tier is there, and ours; sets what of @look changes by that. */
 static int look_at_tier(struct lane *lane, struct look *look)
 {
@@ -475,7 +476,7 @@ enum lane_next lane_step(struct lane *lane, int64_t *ret_until_ns)
 		return LANE_SLEEP;
 	}
 	if (look.requeue)
-		requeue(lane, look.hasten);
+		requeue(lane, &look);
 	if (look.condition && transfer_now_ns(lane->transfer) < look.next_try_ns) {
 		*ret_until_ns = look.next_try_ns;
 		return LANE_SLEEP;

@@ -11,16 +11,18 @@
 
 static void tell_lanes(struct transfer *transfer)
 {
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		struct tier *tier = transfer->lanes[i].tier.tier;
+	struct lane *lane;
+
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;) {
+		struct tier *tier = lane->tier.tier;
 
 		if (tier->backend->network_changed)
 			tier->backend->network_changed(tier);
 	}
 	scoped_lock(&transfer->lock);
-	for (size_t i = 0; i < transfer->lane_count; i++)
-		if (transfer->lanes[i].condition == -EHOSTDOWN)
-			transfer->lanes[i].is_another_network = true;
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;)
+		if (lane->condition == -EHOSTDOWN)
+			lane->is_another_network = true;
 	transfer->wakes++;
 	cond_broadcast(&transfer->changed);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <inttypes.h>
 #include <string.h>
 
 #include "transfer/internal.h"
@@ -57,8 +56,9 @@ static int64_t settled_ns(const struct lane *lane, uint64_t size, int64_t state_
 int transfer_file_verified(struct transfer *transfer, uint64_t id, uint64_t generation,
 			   const char *path, uint64_t size)
 {
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		struct lane *lane = &transfer->lanes[i];
+	struct lane *lane;
+
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;) {
 		int r = transfer_enqueue(transfer, lane, id, generation, path, size,
 					 settled_ns(lane, size, INT64_MAX));
 
@@ -84,20 +84,21 @@ static int collect(void *arg, const char *name, const struct node_row *row)
 	return page->count == PAGE_FILES;
 }
 
-static bool has_copy(struct transfer *transfer, uint64_t content, uint32_t tier)
+/* 1: there is a good copy of @content in the tier of @lane; NULL: in any of the settings. */
+static int has_copy(struct transfer *transfer, uint64_t content, const struct lane *lane)
 {
 	struct copy_row *copies = NULL;
 	size_t count = 0;
 	bool found = false;
+	int r = catalog_get_copies(transfer->catalog, content, &copies, &count);
 
-	if (catalog_get_copies(transfer->catalog, content, &copies, &count) < 0)
-		return true; /* not known: do not queue blindly */
 	for (size_t i = 0; i < count; i++) {
-		found |= copies[i].tier == tier && !copies[i].bad;
+		found |= !copies[i].bad && (lane ? copies[i].tier == lane->tier.id
+						 : lane_of(transfer, copies[i].tier) != NULL);
 		copy_row_fini(&copies[i]);
 	}
 	free(copies);
-	return found;
+	return r < 0 ? r : found;
 }
 
 /* Called for each file; negative stops. */
@@ -133,16 +134,14 @@ static int requeue_verified(struct transfer *transfer, void *arg, const struct n
 {
 	cleanup_free char *path = NULL;
 	int r = catalog_path_of(transfer->catalog, row->id, &path);
+	struct lane *lane;
 
 	(void)arg;
 	if (r <= 0)
 		return r;
-	for (size_t i = 0; r >= 0 && i < transfer->lane_count; i++) {
-		struct lane *lane = &transfer->lanes[i];
-
+	for (size_t i = 0; r >= 0 && (lane = lane_next(transfer, &i)) != NULL;)
 		r = transfer_enqueue(transfer, lane, row->id, row->generation, path, row->size,
 				     settled_ns(lane, row->size, row->state_ns));
-	}
 	return r;
 }
 
@@ -160,8 +159,11 @@ static int fill_lane(struct transfer *transfer, void *arg, const struct node_row
 	cleanup_free char *path = NULL;
 	int r;
 
-	if (!row->content || has_copy(transfer, row->content, lane->tier.id))
-		return 0;
+	if (lane->is_gone)
+		return -EAGAIN;
+	r = row->content ? has_copy(transfer, row->content, lane) : 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = catalog_path_of(transfer->catalog, row->id, &path);
 	if (r <= 0)
 		return r;
@@ -171,13 +173,14 @@ static int fill_lane(struct transfer *transfer, void *arg, const struct node_row
 
 static int fill_new_lanes(struct transfer *transfer)
 {
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		struct lane *lane = &transfer->lanes[i];
+	struct lane *lane;
+
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;) {
 		cleanup_free char *value = NULL;
 		char key[64];
 		int r;
 
-		(void)snprintf(key, sizeof(key), "tier.%" PRIu32 ".filled", lane->tier.id);
+		lane_key(lane->tier.id, "filled", key, sizeof(key));
 		r = catalog_get_meta(transfer->catalog, key, &value);
 		if (r == 0)
 			r = each_file(transfer,
@@ -188,6 +191,9 @@ static int fill_new_lanes(struct transfer *transfer)
 			continue;
 		if (r == 0)
 			r = catalog_set_meta(transfer->catalog, key, "1");
+		/* Who took it out meanwhile may have dropped that before it was set. */
+		if (r == 0 && lane->is_gone)
+			r = catalog_drop_meta(transfer->catalog, key);
 		if (r < 0)
 			return r;
 	}
@@ -220,6 +226,17 @@ static int collect_orphan(void *arg, const struct queue_row *row)
 	if (!lane_of(orphans->transfer, row->tier))
 		orphans->rows[orphans->count++] = *row;
 	return orphans->count == PAGE_FILES;
+}
+
+/* Verified again when no tier of the settings has it. The look at verified files does the rest. */
+static int forget_stored(struct transfer *transfer, void *arg, const struct node_row *row)
+{
+	int r = has_copy(transfer, row->content, NULL);
+
+	(void)arg;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return catalog_set_state(transfer->catalog, row->id, row->generation, FILE_VERIFIED, 0);
 }
 
 /* The file waits for that tier no more. What it is now, the look at verified files decides. */
@@ -256,6 +273,21 @@ static int forget_orphans(struct transfer *transfer)
 			r = catalog_barrier(transfer->catalog);
 	} while (r == 0 && orphans->count == PAGE_FILES);
 	return r;
+}
+
+int transfer_forget_gone(struct transfer *transfer)
+{
+	int r = catalog_barrier(transfer->catalog);
+
+	if (r == 0)
+		r = each_file(transfer, BIT(FILE_STORED), forget_stored, NULL);
+	/* What one of them is still sending, it puts back into the queue when it ends. */
+	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++)
+		if (transfer->lanes[i]->is_gone && senders_work(transfer->lanes[i]))
+			r = -EAGAIN;
+	if (r == 0)
+		r = forget_orphans(transfer);
+	return r == 0 ? transfer_left_done(transfer) : r;
 }
 
 int transfer_hasten(struct transfer *transfer, enum hasten_flags flags)

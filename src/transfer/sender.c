@@ -18,9 +18,12 @@ static bool await_row(struct sender *sender)
 	struct transfer *transfer = sender->lane->transfer;
 
 	scoped_lock(&transfer->lock);
-	while (sender->state != SENDER_BUSY && !transfer->stopping)
+	while (sender->state != SENDER_BUSY && !transfer->stopping && !sender->lane->is_gone)
 		cond_wait(&sender->given, &transfer->lock);
-	return !transfer->stopping;
+	if (!transfer->stopping && !sender->lane->is_gone)
+		return true;
+	sender->state = SENDER_IDLE;
+	return false;
 }
 
 static void *sender_body(void *arg)
@@ -79,6 +82,15 @@ unsigned senders_busy(const struct lane *lane)
 	for (unsigned i = 0; i < SENDERS; i++)
 		count += lane->senders[i].state != SENDER_IDLE;
 	return count;
+}
+
+bool senders_work(const struct lane *lane)
+{
+	scoped_lock(&lane->transfer->lock);
+	for (unsigned i = 0; i < SENDERS; i++)
+		if (lane->senders[i].state == SENDER_BUSY)
+			return true;
+	return false;
 }
 
 bool senders_have_content(const struct lane *lane, uint64_t content)
@@ -155,6 +167,8 @@ void sender_give(struct sender *sender, const struct queue_row *row)
 	if (!lane->has_threads)
 		sender->result = sender_send(sender);
 	scoped_lock(&lane->transfer->lock);
+	if (lane->is_gone)
+		return; /* its thread may have ended */
 	sender->state = lane->has_threads ? SENDER_BUSY : SENDER_DONE;
 	cond_signal(&sender->given);
 }

@@ -121,8 +121,13 @@ static int judge_mismatch(struct source *source, uint64_t index)
 static int read_block(struct source *source, uint64_t index, uint8_t *buffer, size_t length)
 {
 	const struct content_row *content = source->content;
+	struct stat st;
 	int r;
 
+	if (fstat(source->fd, &st) < 0)
+		return -errno;
+	if (st.st_nlink == 0)
+		return -ESTALE; /* removed: not sent to its end for nobody */
 	/* What is not here is in another tier; it comes checked. */
 	if (source->residency && !residency_has(source->residency, index))
 		return transfer_fetch(source->sender->lane->transfer, content, index * BLOCK_BYTES,

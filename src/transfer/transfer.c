@@ -42,33 +42,10 @@ static int load_rules(struct transfer *transfer, struct rules **ret_rules)
 	return 0;
 }
 
-static int open_lane(struct transfer *transfer, const struct settings_tier *tier, struct lane *lane)
-{
-	int r;
-
-	lane->transfer = transfer;
-	senders_init(lane);
-	r = tier_open(tier->name, tier->url, &lane->tier.tier);
-	if (r < 0) {
-		log_error_errno(r, "tier %s: cannot use its address", tier->name);
-		return r;
-	}
-	tier_set_owner(lane->tier.tier, transfer->store->site_uuid);
-	lane->is_remote = true; /* until it was seen */
-	lane->uplink = transfer->host.uplink(transfer->host.arg, tier->name);
-	r = catalog_put_tier(transfer->catalog, tier->name, tier->url, &lane->tier.id);
-	if (r == 0)
-		r = lane_expect(lane);
-	if (r < 0)
-		log_error_errno(r, "tier %s: cannot be put into the catalog", tier->name);
-	return r;
-}
-
 int transfer_new(struct catalog *catalog, struct store *store, const struct settings *settings,
 		 const struct transfer_host *host, struct transfer **ret_transfer)
 {
 	struct transfer *transfer = calloc(1, sizeof(*transfer));
-	size_t count = settings_tier_count(settings);
 	uint64_t limit;
 	int r;
 
@@ -90,13 +67,14 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	transfer->metered = host->setting(host->arg, SETTING_METERED) != 0;
 	transfer->wakes = 1;
 	r = load_rules(transfer, &transfer->rules);
-	transfer->lanes = calloc(count ? count : 1, sizeof(*transfer->lanes));
-	if (!transfer->lanes)
-		r = -ENOMEM;
-	for (size_t i = 0; r == 0 && i < count; i++) {
-		transfer->lane_count++;
-		r = open_lane(transfer, settings_tier(settings, i), &transfer->lanes[i]);
+	for (size_t i = 0; r == 0 && i < settings_tier_count(settings); i++) {
+		const struct settings_tier *tier = settings_tier(settings, i);
+
+		r = lane_open(transfer, tier->name, tier->url, &transfer->lanes[i]);
+		transfer->lane_count += r == 0;
 	}
+	if (r == 0)
+		r = transfer_note_tiers(transfer);
 	if (r < 0) {
 		transfer_free(transfer);
 		return r;
@@ -105,47 +83,21 @@ int transfer_new(struct catalog *catalog, struct store *store, const struct sett
 	return 0;
 }
 
-/* Sleep until @until_ns (transfer_now_ns()) or until something happened that the lane has not seen.
- */
-static void wait_until(struct lane *lane, int64_t until_ns)
-{
-	struct transfer *transfer = lane->transfer;
-	int64_t wait = until_ns - transfer_now_ns(transfer);
-
-	if (wait <= 0)
-		return;
-	scoped_lock(&transfer->lock);
-	if (lane == transfer->lanes && wait > transfer->requeue_ns - monotonic_ns())
-		wait = transfer->requeue_ns - monotonic_ns();
-	if (!transfer->stopping && transfer->wakes == lane->seen && !senders_have_news_locked(lane))
-		(void)cond_wait_until(&transfer->changed, &transfer->lock, monotonic_ns() + wait);
-}
-
-static void *lane_body(void *arg)
-{
-	struct lane *lane = arg;
-	int64_t until_ns;
-
-	while (!transfer_stopping(lane->transfer))
-		if (lane_step(lane, &until_ns) == LANE_SLEEP)
-			wait_until(lane, until_ns);
-	return NULL;
-}
-
 int transfer_start(struct transfer *transfer)
 {
 	int r = 0;
 
-	/* With no tier left nobody else looks at what was queued for one. */
-	if (transfer->lane_count == 0)
-		r = transfer_resume(transfer);
-	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++) {
-		struct lane *lane = &transfer->lanes[i];
+	/* With no tier left nobody else looks at what was queued for one, or stored there. */
+	if (transfer->lane_count == 0) {
+		bool left = transfer->one_left;
 
-		r = senders_start(lane);
-		if (r == 0)
-			r = thread_start(&lane->thread, "upload", lane_body, lane);
+		transfer->one_left = false;
+		r = transfer_resume(transfer);
+		if (r == 0 && left)
+			r = transfer_forget_gone(transfer);
 	}
+	for (size_t i = 0; r == 0 && i < transfer->lane_count; i++)
+		r = lane_start(transfer->lanes[i]);
 	return r == 0 ? network_start(transfer) : r;
 }
 
@@ -155,13 +107,12 @@ void transfer_stop(struct transfer *transfer)
 	transfer->stopping = true;
 	cond_broadcast(&transfer->changed);
 	for (size_t i = 0; i < transfer->lane_count; i++)
-		senders_stop_locked(&transfer->lanes[i]);
+		senders_stop_locked(transfer->lanes[i]);
 	mutex_unlock(&transfer->lock);
 	bucket_stop(&transfer->bucket);
 	bucket_stop(&transfer->urgent);
 	for (size_t i = 0; i < transfer->lane_count; i++)
-		if (transfer->lanes[i].tier.tier)
-			tier_stop(transfer->lanes[i].tier.tier);
+		tier_stop(transfer->lanes[i]->tier.tier);
 }
 
 void transfer_free(struct transfer *transfer)
@@ -170,12 +121,8 @@ void transfer_free(struct transfer *transfer)
 		return;
 	transfer_stop(transfer);
 	network_fini(transfer);
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		thread_join(&transfer->lanes[i].thread);
-		senders_fini(&transfer->lanes[i]);
-		tier_close(transfer->lanes[i].tier.tier);
-	}
-	free(transfer->lanes);
+	for (size_t i = 0; i < transfer->lane_count; i++)
+		lane_free(transfer->lanes[i]);
 	rules_free(transfer->rules);
 	meter_fini(&transfer->meter);
 	bucket_fini(&transfer->urgent);
@@ -189,24 +136,6 @@ bool transfer_stopping(struct transfer *transfer)
 {
 	scoped_lock(&transfer->lock);
 	return transfer->stopping;
-}
-
-size_t transfer_tier_count(const struct transfer *transfer)
-{
-	return transfer->lane_count;
-}
-
-const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_t index)
-{
-	return &transfer->lanes[index].tier;
-}
-
-struct lane *lane_of(struct transfer *transfer, uint32_t tier)
-{
-	for (size_t i = 0; i < transfer->lane_count; i++)
-		if (transfer->lanes[i].tier.id == tier)
-			return &transfer->lanes[i];
-	return NULL;
 }
 
 void transfer_nudge(struct transfer *transfer)
@@ -242,13 +171,11 @@ void transfer_wake(struct transfer *transfer)
 	bool paused = host->setting(host->arg, SETTING_PAUSE) != 0;
 	bool metered = host->setting(host->arg, SETTING_METERED) != 0;
 	struct rules *old, *rules = NULL;
+	struct lane *lane;
 
 	transfer_set_rate(transfer);
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		struct lane *lane = &transfer->lanes[i];
-
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;)
 		lane->uplink = host->uplink(host->arg, lane->tier.tier->name);
-	}
 	if (load_rules(transfer, &rules) < 0)
 		log_warning("no memory for new rules: the old ones stay");
 	mutex_lock(&transfer->lock);
@@ -259,8 +186,8 @@ void transfer_wake(struct transfer *transfer)
 	transfer->metered = metered;
 	transfer->requeue_ns = 0;
 	transfer->hasten = true;
-	for (size_t i = 0; i < transfer->lane_count; i++)
-		transfer->lanes[i].next_try_ns = 0;
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;)
+		lane->next_try_ns = 0;
 	transfer->wakes++;
 	cond_broadcast(&transfer->changed);
 	mutex_unlock(&transfer->lock);
@@ -298,10 +225,10 @@ int lane_take(struct lane *lane, enum priority_class class, uint64_t bytes)
 	struct transfer *transfer = lane->transfer;
 
 	mutex_lock(&transfer->lock);
-	while (holds_locked(lane, class) && !transfer->stopping)
+	while (holds_locked(lane, class) && !transfer->stopping && !lane->is_gone)
 		cond_wait(&transfer->changed, &transfer->lock);
 	mutex_unlock(&transfer->lock);
-	return lane_pace(lane, bytes);
+	return lane->is_gone ? -ECANCELED : lane_pace(lane, bytes);
 }
 
 int lane_pace(struct lane *lane, uint64_t bytes)
@@ -317,7 +244,7 @@ int lane_pace(struct lane *lane, uint64_t bytes)
 
 int transfer_pace(struct transfer *transfer, uint64_t bytes)
 {
-	return transfer->lane_count ? lane_pace(&transfer->lanes[0], bytes) : 0;
+	return transfer->lane_count ? lane_pace(transfer->lanes[0], bytes) : 0;
 }
 
 void transfer_event(struct transfer *transfer, const char *event, const char *path,
@@ -370,12 +297,11 @@ void transfer_get_status(struct transfer *transfer, struct transfer_status *ret_
 	};
 
 	int64_t now_ns = monotonic_ns();
+	const struct lane *lane;
 
 	scoped_lock(&transfer->lock);
 	status.paused = transfer->paused;
-	for (size_t i = 0; i < transfer->lane_count; i++) {
-		const struct lane *lane = &transfer->lanes[i];
-
+	for (size_t i = 0; (lane = lane_next(transfer, &i)) != NULL;) {
 		if (show_largest(lane, &status))
 			status.aside |= now_ns - lane->aside_ns < ASIDE_SHOWN_NS;
 		if (lane->condition && !status.tier_down) {

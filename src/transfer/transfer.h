@@ -45,8 +45,28 @@ int transfer_start(struct transfer *transfer);
 void transfer_stop(struct transfer *transfer); /* all that waits leaves with -ECANCELED */
 void transfer_free(struct transfer *transfer); /* stops and joins */
 
-size_t transfer_tier_count(const struct transfer *transfer);
+/*
+ * The tiers of the settings in their order, then those that were added since; NULL behind the last.
+ * While one is taken out a walk over them may miss another; what was given stays valid.
+ */
 const struct transfer_tier *transfer_tier(const struct transfer *transfer, size_t index);
+
+/*
+ * While files are sent. What is in the store goes to a tier that is added. What one that is dropped
+ * has alone counts as stored no more and goes to the others; nothing of it is deleted. The first
+ * tier cannot be dropped: other sites are met there. One change at a time, and the settings changed
+ * before; transfer_wake() after it.
+ * -ECANCELED stopping, -EMFILE too many changes since the volume was opened, and of tier_open();
+ * then nothing is added.
+ */
+int transfer_add_tier(struct transfer *transfer, const char *name, const char *url);
+int transfer_drop_tier(struct transfer *transfer, const char *name); /* -ENOENT */
+
+/* NULL: there is no tier called @name. */
+const struct transfer_tier *transfer_find_tier(const struct transfer *transfer, const char *name);
+
+/* While @leaves transfer_recheck*() count its copies no more; blocks are still read from it. */
+void transfer_tier_leaves(struct transfer *transfer, const char *name, bool leaves);
 
 /*
  * A file became VERIFIED: queue it for every tier, unless a rule ignores it. To be sent after
@@ -109,11 +129,16 @@ int transfer_recheck_copy(struct transfer *transfer, const struct content_row *c
 
 /*
  * See to it that a copy of @content can be read. 0: one can; -EINPROGRESS: it was asked for, now or
- * before; without @how nobody is asked: -ENOMEDIUM. -ENOENT no good copy, -EHOSTDOWN, and what
- * tier_backend.restore gives.
+ * before; without @how nobody is asked: -ENOMEDIUM. -ENOENT no good copy, and what
+ * tier_backend.restore gives. -EHOSTDOWN with *ret_away: that tier is away (NULL: mediafs.conf has
+ * it no more), and no other has it.
  */
 int transfer_restore(struct transfer *transfer, const struct content_row *content,
-		     const struct tier_restore *how);
+		     const struct tier_restore *how, const struct tier **ret_away);
+
+/* The same of copies that could be read at once: 0, or -EHOSTDOWN with *ret_away. */
+int transfer_find_away(struct transfer *transfer, const struct content_row *content,
+		       const struct tier **ret_away);
 
 /* For status. */
 struct transfer_status {

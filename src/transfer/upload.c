@@ -463,7 +463,8 @@ static int send_bytes(struct job *job)
 		r = lane_judge(job->lane, r);
 	/* Of the tier that it goes to; a block that is to come from another one is its own affair.
 	 */
-	if (source.error == -ECANCELED || (!source.error && error_is_of_tier(r))) {
+	if (source.error == -ECANCELED ||
+	    (!source.error && (r == -ECANCELED || error_is_of_tier(r)))) {
 		set_state(job, FILE_QUEUED);
 		return r;
 	}

@@ -16,11 +16,7 @@
 #define QUEUED 32 /* pieces */
 /* And one for each request that is being received or handled (fs/loop.c), and for who copies. */
 #define PIECES (QUEUED + 40)
-/*
- * Hashed and written so much at a time, which stays in the cache between the two. Not more: a write
- * of 1 MiB gets page cache in blocks so large that on a virtual machine which gives free memory
- * back they come from the host anew, at thrice the time.
- */
+/* Hashed and written so much at a time, which stays in the cache between the two. */
 #define STEP_BYTES (256u << 10)
 #define ROOM_BYTES (2ull << 30) /* free on the disk, or writes are not put off */
 #define ROOM_LOOK_NS (100 * NS_PER_MS)

@@ -44,7 +44,6 @@ static void start_locked(struct live *live, struct receipt *receipt)
 	}
 	live->generation++;
 	live->state = FILE_RECEIVING;
-	live->content = 0;
 	live->error = 0;
 	live->is_level = true; /* from now on we see every change */
 	blockmap_fini(&live->map);

@@ -136,12 +136,13 @@ static int look_at_tier(struct syncer *syncer, uint32_t tier)
 int doubts_run(struct syncer *syncer)
 {
 	struct transfer *transfer = syncer->volume->transfer;
+	const struct transfer_tier *tier;
 	int looked = 0, r = 0;
 
 	if (monotonic_ns() < syncer->doubts_ns)
 		return 0;
-	for (size_t i = 0; r >= 0 && i < transfer_tier_count(transfer); i++) {
-		r = look_at_tier(syncer, transfer_tier(transfer, i)->id);
+	for (size_t i = 0; r >= 0 && (tier = transfer_tier(transfer, i)); i++) {
+		r = look_at_tier(syncer, tier->id);
 		looked |= r > 0;
 	}
 	return r < 0 ? r : looked;
@@ -150,16 +151,17 @@ int doubts_run(struct syncer *syncer)
 int doubts_are_due(struct syncer *syncer)
 {
 	struct transfer *transfer = syncer->volume->transfer;
+	const struct transfer_tier *tier;
 	size_t count = 0;
 	int r = 0;
 
 	if (monotonic_ns() < syncer->doubts_ns)
 		return 0;
-	for (size_t i = 0; r == 0 && !count && i < transfer_tier_count(transfer); i++) {
+	for (size_t i = 0; r == 0 && !count && (tier = transfer_tier(transfer, i)); i++) {
 		struct doubt_row *rows = NULL;
 
-		r = catalog_get_doubts(syncer->volume->catalog, transfer_tier(transfer, i)->id,
-				       realtime_ns(), 1, &rows, &count);
+		r = catalog_get_doubts(syncer->volume->catalog, tier->id, realtime_ns(), 1, &rows,
+				       &count);
 		doubt_rows_free(rows, count);
 	}
 	return r < 0 ? r : count > 0;

@@ -192,6 +192,22 @@ bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill
 	return !filling->jobs && !filling->requests;
 }
 
+void filling_drop_ahead_locked(struct filling *filling)
+{
+	struct fill_job **link = &filling->jobs;
+
+	while (*link) {
+		struct fill_job *job = *link;
+
+		if (!job->ahead || job->running) {
+			link = &job->next;
+			continue;
+		}
+		*link = job->next;
+		free(job);
+	}
+}
+
 void filling_free(struct filling *filling)
 {
 	while (filling->jobs) {

@@ -61,6 +61,9 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill_over *over,
 			    int64_t *ret_until_ns);
 
+/* Its reader went elsewhere: of what is read ahead only what runs is brought to its end. */
+void filling_drop_ahead_locked(struct filling *filling);
+
 void filling_free(struct filling *filling); /* not its live, which must be put without locks */
 
 /*

@@ -496,7 +496,12 @@ int history_make(const struct history_task *task, struct history_result *ret_res
 		r = find_left_out(&making);
 	if (r < 0 || *ret_result->waits)
 		return r;
-	return create_sealed(&making, ret_result);
+	r = seals_enter(task->volume->seals, task->folder);
+	if (r < 0)
+		return r;
+	r = create_sealed(&making, ret_result);
+	seals_leave(task->volume->seals, task->folder);
+	return r;
 }
 
 unsigned history_formats(struct volume *volume)

@@ -10,7 +10,11 @@
 #include "volume/filling.h"
 #include "volume/tree.h"
 
-#define WORKERS 3
+/*
+ * Of which one only takes what somebody waits for: a reader who seeks does not queue behind what is
+ * read ahead. With more than the other four each has too little of the line.
+ */
+#define WORKERS 5
 #define WAITS 1
 
 /* hydrate_all() asks for this much at a time. */
@@ -19,9 +23,14 @@
 /* Sequential readers remembered; the one that has been quiet longest gives way. */
 #define READERS 64
 
+/* Reads of one reader may overtake each other, by what the kernel asks for at a time. */
+#define DISORDER_BYTES (1ull << 20)
+
 /* Where one file's reader is expected next, and how far ahead of it is fetched. */
 struct reader {
 	uint64_t id;
+	uint64_t next; /* end of what was read last */
+	uint64_t run;  /* so much was read in order up to there */
 	uint64_t edge; /* end of what was asked for or fetched ahead */
 	uint64_t window;
 	int64_t used_ns;
@@ -37,6 +46,7 @@ struct hydrator {
 	struct cond changed;  /* work, or stop */
 	struct cond answered; /* one of those who wait in hydrate_wait() */
 	bool stopping;
+	unsigned running;         /* workers with a job */
 	struct filling *fillings; /* owned */
 	struct reader readers[READERS];
 };
@@ -176,7 +186,9 @@ static void rotate_locked(struct hydrator *hydrator, struct filling *filling)
 static struct fill_job *pick_locked(struct hydrator *hydrator, int64_t now_ns,
 				    struct filling **ret_filling, int64_t *ret_until_ns)
 {
-	for (int pass = 0; pass < 2; pass++) {
+	int passes = hydrator->running < WORKERS - 1 ? 2 : 1;
+
+	for (int pass = 0; pass < passes; pass++) {
 		for (struct filling *filling = hydrator->fillings; filling;
 		     filling = filling->next) {
 			struct fill_job *job =
@@ -200,9 +212,11 @@ static void run_locked(struct hydrator *hydrator, struct filling *filling, struc
 	int r;
 
 	job->running = true; /* keeps job and filling, and so the live file */
+	hydrator->running++;
 	mutex_unlock(&hydrator->lock);
 	r = hydrate_granule(live, generation, offset, flags);
 	mutex_lock(&hydrator->lock);
+	hydrator->running--;
 	filling_job_done_locked(filling, job, r, monotonic_ns());
 	cond_broadcast(&hydrator->changed);
 }
@@ -213,7 +227,7 @@ static void loop(struct hydrator *hydrator, bool works)
 	while (!hydrator->stopping) {
 		int64_t now_ns = monotonic_ns(), until_ns = now_ns + 3600 * NS_PER_SEC;
 		struct fill_over over = { 0 };
-		struct filling *filling;
+		struct filling *filling = NULL;
 		struct fill_job *job = NULL;
 
 		collect_locked(hydrator, now_ns, &over, &until_ns);
@@ -311,24 +325,47 @@ static struct reader *reader_of_locked(struct hydrator *hydrator, uint64_t id)
 	return oldest;
 }
 
-/* The reader of @live wants [@offset, @end): how far ahead to go on from there. */
-static uint64_t ahead_locked(struct hydrator *hydrator, struct live *live, uint64_t offset,
+/* [@offset, @end) of the file @id is read. */
+static struct reader *note_read_locked(struct hydrator *hydrator, uint64_t id, uint64_t offset,
+				       uint64_t end)
+{
+	struct reader *reader = reader_of_locked(hydrator, id);
+
+	if (offset > reader->next + DISORDER_BYTES || offset + DISORDER_BYTES < reader->next)
+		reader->run = 0;
+	reader->run += end - offset;
+	reader->next = end;
+	reader->used_ns = monotonic_ns();
+	return reader;
+}
+
+/*
+ * The reader of the file wants [@offset, @end): how far ahead to go on from there. Who has come
+ * here through a granule that is here begins with half of @most: on a long line each doubling
+ * costs the time of a request, and connections that begin later get little of it.
+ */
+static uint64_t ahead_locked(struct hydrator *hydrator, struct filling *filling, uint64_t offset,
 			     uint64_t end, uint64_t most)
 {
-	struct reader *reader = reader_of_locked(hydrator, live->id);
-	uint64_t granule = (uint64_t)BLOCK_BYTES << live->residency.shift;
-	bool sequential = reader->edge && offset <= reader->edge &&
-			  reader->edge - offset <= granule + reader->window;
+	struct reader *reader = note_read_locked(hydrator, filling->live->id, offset, end);
+	uint64_t granule = (uint64_t)BLOCK_BYTES << filling->live->residency.shift;
+	bool reads_on = reader->run >= granule;
+	bool sequential = reader->edge ? offset <= reader->edge &&
+						 reader->edge - offset <= granule + reader->window
+				       : reads_on;
 
-	reader->used_ns = monotonic_ns();
 	if (!sequential)
 		reader->window = 0;
+	else if (!reader->window && reads_on)
+		reader->window = most / 2;
 	else if (reader->window * 2 < granule)
 		reader->window = granule;
 	else
 		reader->window *= 2;
 	if (reader->window > most)
 		reader->window = most;
+	if (!sequential)
+		filling_drop_ahead_locked(filling);
 	if (!sequential || end + reader->window > reader->edge)
 		reader->edge = end + reader->window;
 	return reader->edge;
@@ -338,23 +375,18 @@ static uint64_t ahead_locked(struct hydrator *hydrator, struct live *live, uint6
 static bool ahead_of_hit(struct hydrator *hydrator, uint64_t id, uint64_t offset, uint64_t end,
 			 uint64_t most, uint64_t *ret_start, uint64_t *ret_end)
 {
-	scoped_lock(&hydrator->lock);
-	for (unsigned i = 0; i < READERS; i++) {
-		struct reader *reader = &hydrator->readers[i];
+	struct reader *reader;
 
-		if (reader->id != id || !reader->window)
-			continue;
-		if (offset > reader->edge || end + reader->window / 2 < reader->edge ||
-		    reader->edge - offset > 2 * reader->window)
-			return false;
-		reader->used_ns = monotonic_ns();
-		reader->window = reader->window * 2 < most ? reader->window * 2 : most;
-		*ret_start = reader->edge;
-		reader->edge += reader->window;
-		*ret_end = reader->edge;
-		return true;
-	}
-	return false;
+	scoped_lock(&hydrator->lock);
+	reader = note_read_locked(hydrator, id, offset, end);
+	if (!reader->window || offset > reader->edge || end + reader->window / 2 < reader->edge ||
+	    reader->edge - offset > 2 * reader->window)
+		return false;
+	reader->window = reader->window * 2 < most ? reader->window * 2 : most;
+	*ret_start = reader->edge;
+	reader->edge += reader->window;
+	*ret_end = reader->edge;
+	return true;
 }
 
 /* The filling of @live, made when there is none; *counted is used up then. */
@@ -398,7 +430,7 @@ static int add_locked(struct hydrator *hydrator, struct live *live, struct live 
 	else if (most)
 		(void)filling_want_locked(
 			filling, request->end,
-			ahead_locked(hydrator, live, request->offset, request->end, most),
+			ahead_locked(hydrator, filling, request->offset, request->end, most),
 			request->flags, true);
 	cond_broadcast(&hydrator->changed);
 	return 0;

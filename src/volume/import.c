@@ -3,92 +3,137 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
-#include "sync/merge.h"
 #include "sync/record.h"
 #include "transfer/rules.h"
 #include "util/clock.h"
+#include "util/crew.h"
 #include "util/json.h"
 #include "volume/import_object.h"
 #include "volume/internal.h"
 #include "volume/place.h"
 #include "volume/syncer.h"
 
-/* So many are put into the tree with one sync of the disk, or what came within this time. */
+/*
+ * So many are listed, read side by side, and put into the tree, with one sync of the disk for all,
+ * or for those that were read in this time.
+ */
 #define BATCH_FILES 64
 #define BATCH_NS NS_PER_SEC
 /* Their maps are held meanwhile. */
 #define BATCH_BYTES (64ull << 30)
 
+/* As many as senders send small files: what costs is waiting for the answer. */
+#define READERS 8
+
+/*
+ * Of larger ones one is read at a time: eight would all end late, and what a kill breaks off is
+ * read again from its start.
+ */
+#define LARGE_BYTES (256ull << 20)
+
 #define SHOW_NS (250 * NS_PER_MS)
 
-#define DEFAULT_MODE 0644u
+/* An object of the batch. */
+struct slot {
+	char *key;     /* owned */
+	uint64_t size; /* as listed */
+
+	/* Its reader's, until it is done. */
+	struct adoptee adoptee; /* owned; unless there is a reason or an error */
+	const char *why;        /* it is refused; static */
+	int error;
+	atomic_bool is_done;
+};
 
 struct import {
+	/* Constant. */
 	struct volume *volume;
 	const struct transfer_tier *tier;
 	enum import_flags flags;
 	const char *actor;
 	const struct import_host *host;
 	struct rules *rules; /* owned */
+	json_t *unsynced;    /* owned; keys that an earlier run may not have brought to the disk */
+
+	/* Of all readers. */
+	_Atomic uint64_t done_files, done_bytes;
+	_Atomic int ended; /* not 0: all is to end, and why */
+
+	/* The thread's that asked. */
 	struct import_counts counts;
 	int64_t shown_ns;
-	int stopped; /* by the host */
+	bool is_stopped; /* nobody listens, or nothing more can be put into the tree */
 
-	/* Keys of a batch that an earlier run may not have brought to the disk; owned. */
-	json_t *unsynced;
-
-	struct adoptee *batch; /* owned, BATCH_FILES of them */
+	/* So are these, but for the slots that readers have. */
+	struct slot *batch; /* owned, BATCH_FILES of them */
 	size_t count;
+	size_t settled; /* of these what became is told */
 	uint64_t bytes;
-	int64_t since_ns;
+	int64_t settled_ns;
 };
+
+static void slot_fini(struct slot *slot)
+{
+	free(slot->key);
+	adoptee_fini(&slot->adoptee);
+	*slot = (struct slot){ 0 };
+}
 
 static void import_fini(struct import *import)
 {
 	for (size_t i = 0; i < import->count; i++)
-		adoptee_fini(&import->batch[i]);
+		slot_fini(&import->batch[i]);
 	free(import->batch);
 	rules_free(import->rules);
 	json_decref(import->unsynced);
 }
 
+/* The first reason is the one that is given. */
+static void end_all(struct import *import, int error)
+{
+	int goes_on = 0;
+
+	(void)atomic_compare_exchange_strong(&import->ended, &goes_on, error);
+}
+
 /* What is told ------------------------------------------------------------------------------- */
+
+/* @result, which ends all when it is not 0. */
+static int stop_on(struct import *import, int result)
+{
+	if (result == 0)
+		return 0;
+	import->is_stopped = true;
+	end_all(import, result);
+	return result;
+}
 
 static int tell(struct import *import, const struct import_object *object)
 {
-	int r;
-
 	import->counts.results[object->result]++;
-	r = import->host->object(import->host->arg, object);
-	import->stopped = r ? r : import->stopped;
-	return r;
+	return stop_on(import, import->host->object(import->host->arg, object));
+}
+
+static void count_done(struct import *import)
+{
+	import->counts.done_files = atomic_load(&import->done_files);
+	import->counts.done_bytes = atomic_load(&import->done_bytes);
 }
 
 static int show(struct import *import)
 {
 	int64_t now = monotonic_ns();
-	int r;
 
 	if (now - import->shown_ns < SHOW_NS)
 		return 0;
 	import->shown_ns = now;
-	r = import->host->progress(import->host->arg, &import->counts);
-	import->stopped = r ? r : import->stopped;
-	return r;
-}
-
-static int pace(void *arg, uint64_t bytes)
-{
-	struct import *import = arg;
-	int r = transfer_pace(import->volume->transfer, bytes);
-
-	import->counts.done_bytes += bytes;
-	return r < 0 ? r : show(import) ? -ECANCELED : 0;
+	count_done(import);
+	return stop_on(import, import->host->progress(import->host->arg, &import->counts));
 }
 
 /* Which objects ------------------------------------------------------------------------------ */
@@ -163,192 +208,47 @@ static int count_one(void *arg, const char *key, uint64_t size)
 
 /* Into the tree ------------------------------------------------------------------------------ */
 
-/* At @path: 0 nothing, 1 a file of the same bytes, 2 anything else. */
-static int look_at(struct import *import, const char *path, const struct adoptee *adoptee)
-{
-	cleanup_with(content_row_fini) struct content_row content = { 0 };
-	struct volume *volume = import->volume;
-	struct node_row row;
-	int r = place_exists(volume, path);
-
-	if (r <= 0)
-		return r;
-	r = catalog_barrier(volume->catalog);
-	if (r == 0)
-		r = catalog_lookup_path(volume->catalog, path, &row);
-	if (r < 0)
-		return r;
-	if (r == 0 || !S_ISREG(row.mode) || !row.content)
-		return 2;
-	r = catalog_get_content(volume->catalog, row.content, &content);
-	if (r < 0)
-		return r;
-	return r == 1 && content.size == adoptee->size &&
-			       digest_equal(&content.digest, &adoptee->digest)
-		       ? 1
-		       : 2;
-}
-
-/* -EEXIST when it has to have another name. */
-static int place_at(struct import *import, const char *path, struct adoptee *adoptee,
-		    uint64_t content)
-{
-	struct volume *volume = import->volume;
-	const struct version_body body = {
-		.kind = VERSION_FILE,
-		.mode = adoptee->mode & RECORD_FILE_MODES ? adoptee->mode & RECORD_FILE_MODES
-							  : DEFAULT_MODE,
-		.mtime_ns = adoptee->mtime_ns,
-		.size = adoptee->size,
-		.digest = adoptee->digest,
-	};
-	const struct place_file file = { .body = &body, .content = content, .state = FILE_EVICTED };
-	int r = look_at(import, path, adoptee);
-
-	if (r != 0)
-		return r == 2 ? -EEXIST : r;
-	return place_file(volume, path, &file, 0);
-}
-
-/* 1 the tier has a good one under another name, which stays the one that is read. */
-static int has_copy(struct import *import, const struct copy_row *copy)
-{
-	struct copy_row *rows = NULL;
-	size_t count = 0;
-	int found = 0, r;
-
-	r = catalog_get_copies(import->volume->catalog, copy->content, &rows, &count);
-	for (size_t i = 0; i < count; i++) {
-		found |= rows[i].tier == copy->tier && !rows[i].bad;
-		copy_row_fini(&rows[i]);
-	}
-	free(rows);
-	return r < 0 ? r : found;
-}
-
-/* The copy is known first: who opens the file can read it. */
-static int keep_copy(struct import *import, const struct adoptee *adoptee, uint64_t *ret_content)
-{
-	struct catalog *catalog = import->volume->catalog;
-	const int64_t now = realtime_ns();
-	struct copy_row copy = {
-		.tier = import->tier->id,
-		.key = adoptee->key,
-		.digest = adoptee->digest,
-		.confirmed_ns = now,
-		.checked_ns = now,
-	};
-	int r = catalog_put_content(catalog, adoptee->size, &adoptee->digest, &adoptee->map,
-				    ret_content);
-
-	if (r < 0)
-		return r;
-	copy.content = *ret_content;
-	r = has_copy(import, &copy);
-	if (r < 0)
-		return r;
-	return r ? catalog_note_key(catalog, copy.tier, copy.key)
-		 : catalog_put_copy(catalog, &copy, STEP_WAIT);
-}
-
-/* Where it lost its name to: told as a conflict, as between sites. */
-static char *other_path(const struct adoptee *adoptee)
-{
-	const struct version_row row = {
-		.site_name = "bucket", .body = { .kind = VERSION_FILE, .digest = adoptee->digest }
-	};
-
-	return conflict_path(adoptee->key, &row);
-}
-
-static void note_event(struct import *import, const struct adoptee *adoptee, const char *path)
-{
-	char hex[DIGEST_HEX_SIZE];
-
-	digest_hex(&adoptee->digest, hex);
-	volume_event(import->volume, import->actor, "imported", path, hex, adoptee->key);
-}
-
-/* One of the batch. Errors of one file are told; others are returned. */
-static int adopt(struct import *import, struct adoptee *adoptee)
-{
-	struct import_object object = { .key = adoptee->key, .size = adoptee->size };
-	cleanup_free char *other = other_path(adoptee);
-	uint64_t content;
-	int r = other ? place_parents(import->volume, adoptee->key) : -ENOMEM;
-
-	object.path = adoptee->key;
-	if (r == 0)
-		r = keep_copy(import, adoptee, &content);
-	if (r == 0)
-		r = place_at(import, object.path, adoptee, content);
-	if (r == -EEXIST) {
-		object.path = other;
-		object.result = IMPORT_CONFLICT;
-		r = place_at(import, object.path, adoptee, content);
-	}
-	if (r == 1)
-		object.result = IMPORT_SAME;
-	else if (r == -ENOTDIR)
-		object = (struct import_object){ .key = adoptee->key,
-						 .size = adoptee->size,
-						 .result = IMPORT_REFUSED,
-						 .why = "a file is where its folder would be" };
-	else if (r < 0)
-		object = (struct import_object){ .key = adoptee->key,
-						 .size = adoptee->size,
-						 .result = IMPORT_FAILED,
-						 .error = r };
-	else
-		note_event(import, adoptee, object.path);
-	if (r == -ENOMEM || r == -ENOSPC || catalog_error(import->volume->catalog) < 0)
-		return r < 0 ? r : catalog_error(import->volume->catalog);
-	return tell(import, &object);
-}
-
 static void meta_key(const struct import *import, char *key, size_t size)
 {
 	(void)snprintf(key, size, "import.%" PRIu32, import->tier->id);
 }
 
+static bool is_learnt(const struct slot *slot)
+{
+	return slot->is_done && !slot->why && !slot->error;
+}
+
 /* Durable before the first file of a batch is made: what a power cut takes from the tree is not
- * taken for what a person removed. */
-static int note_batch(struct import *import)
+ * taken for what a person removed. 0: there is none. */
+static int note_batch(struct import *import, size_t end)
 {
 	cleanup_json json_t *keys = json_array();
 	cleanup_free char *text = NULL;
 	char name[32];
 	int r;
 
-	for (size_t i = 0; keys && i < import->count; i++)
-		if (json_array_append_new(keys, json_path(import->batch[i].key)) < 0)
+	for (size_t i = import->settled; keys && i < end; i++)
+		if (is_learnt(&import->batch[i]) &&
+		    json_array_append_new(keys, json_path(import->batch[i].key)) < 0)
 			return -ENOMEM;
 	text = keys ? json_dumps(keys, JSON_COMPACT) : NULL;
 	if (!text)
 		return -ENOMEM;
+	if (json_array_size(keys) == 0)
+		return 0;
 	meta_key(import, name, sizeof(name));
 	r = catalog_set_meta(import->volume->catalog, name, text);
-	return r < 0 ? r : catalog_flush(import->volume->catalog);
+	if (r == 0)
+		r = catalog_flush(import->volume->catalog);
+	return r < 0 ? r : 1;
 }
 
-static int flush_batch(struct import *import)
+static int sync_batch(struct import *import)
 {
 	struct volume *volume = import->volume;
 	char name[32];
-	int r;
+	int r = place_sync(volume);
 
-	if (!import->count)
-		return 0;
-	r = note_batch(import);
-	for (size_t i = 0; i < import->count; i++) {
-		if (r == 0)
-			r = adopt(import, &import->batch[i]);
-		adoptee_fini(&import->batch[i]);
-	}
-	import->count = 0;
-	import->bytes = 0;
-	if (r == 0)
-		r = place_sync(volume);
 	meta_key(import, name, sizeof(name));
 	if (r == 0)
 		r = catalog_set_meta(volume->catalog, name, "[]");
@@ -357,81 +257,183 @@ static int flush_batch(struct import *import)
 	return r;
 }
 
+static int settle_one(struct import *import, struct slot *slot)
+{
+	struct import_object object = {
+		.key = slot->key,
+		.size = slot->size,
+		.result = slot->why ? IMPORT_REFUSED : IMPORT_FAILED,
+		.why = slot->why,
+		.error = slot->error,
+	};
+	int r = 0;
+
+	if (!slot->is_done)
+		return 0; /* its reader was stopped */
+	if (is_learnt(slot))
+		r = adoptee_place(&slot->adoptee, import->volume, import->tier->id, import->actor,
+				  &object);
+	return r < 0 ? r : tell(import, &object);
+}
+
+/* Those before @end that are done: in the order of the list, so who gets a name is no chance. */
+static int settle(struct import *import, size_t end)
+{
+	int noted = note_batch(import, end), r = noted < 0 ? noted : 0;
+
+	for (; r == 0 && import->settled < end; import->settled++) {
+		r = settle_one(import, &import->batch[import->settled]);
+		adoptee_fini(&import->batch[import->settled].adoptee);
+	}
+	if (r == 0 && noted)
+		r = sync_batch(import);
+	import->settled_ns = monotonic_ns();
+	return stop_on(import, r);
+}
+
 /* The second pass ---------------------------------------------------------------------------- */
 
-static int refuse(struct import *import, const char *key, uint64_t size, const char *why)
+/* An object on its way to the hashes. */
+struct reading {
+	struct import *import;
+	uint64_t bytes;
+};
+
+static int pace(void *arg, uint64_t bytes)
 {
-	return tell(import,
-		    &(struct import_object){
-			    .key = key, .size = size, .result = IMPORT_REFUSED, .why = why });
+	struct reading *reading = arg;
+	struct import *import = reading->import;
+	int r = transfer_pace(import->volume->transfer, bytes);
+
+	reading->bytes += bytes;
+	(void)atomic_fetch_add(&import->done_bytes, bytes);
+	return r < 0 ? r : atomic_load(&import->ended) ? -ECANCELED : 0;
 }
 
-/* Ends the whole import: what follows would fail as well, or nobody listens. */
-static bool ends_all(const struct import *import, int error)
+/* Ends the whole import: what follows would fail as well. */
+static bool ends_all(int error)
 {
-	return error == -EHOSTDOWN || error == -ECANCELED || error == -ENOMEM || import->stopped;
+	return error == -EHOSTDOWN || error == -ECANCELED || error == -ENOMEM;
 }
 
-static int take(struct import *import, const char *key, uint64_t size)
+static int learn(void *arg, unsigned worker, size_t index)
 {
-	const struct tier_source source = { .pace = pace, .arg = import };
-	uint64_t before = import->counts.done_bytes;
-	struct adoptee *adoptee = &import->batch[import->count];
-	const char *why = NULL;
-	int r = adoptee_learn(adoptee, import->volume->catalog, import->tier->tier, key, size,
-			      &source, &why);
+	struct import *import = arg;
+	struct slot *slot = &import->batch[index];
+	struct reading reading = { .import = import };
+	const struct tier_source source = { .pace = pace, .arg = &reading };
+	int r;
 
-	import->counts.done_files++;
-	import->counts.done_bytes = before + size; /* whatever was read for it */
-	if (r < 0 && ends_all(import, r))
+	(void)worker;
+	if (slot->is_done)
+		return 0; /* refused by its name */
+	r = adoptee_learn(&slot->adoptee, import->volume->catalog, import->tier->tier, slot->key,
+			  slot->size, &source, &slot->why);
+	(void)atomic_fetch_add(&import->done_files, 1);
+	/* Whatever was read for it. */
+	(void)atomic_fetch_add(&import->done_bytes, slot->size - reading.bytes);
+	if (r < 0 && ends_all(r)) {
+		end_all(import, r);
 		return r;
+	}
 	if (r == -ENOMEDIUM)
-		why = "it is in an archive, and has to be restored there first";
-	if (why)
-		return refuse(import, key, size, why);
-	if (r < 0)
-		return tell(import, &(struct import_object){ .key = key,
-							     .size = size,
-							     .result = IMPORT_FAILED,
-							     .error = r });
-	if (import->count++ == 0)
-		import->since_ns = monotonic_ns();
-	import->bytes += adoptee->size;
+		slot->why = "it is in an archive, and has to be restored there first";
+	slot->error = r;
+	atomic_store(&slot->is_done, true);
 	return 0;
 }
 
-static bool is_full(const struct import *import)
+static bool is_large(void *arg, size_t index)
 {
-	return import->count == BATCH_FILES || import->bytes >= BATCH_BYTES ||
-	       (import->count && monotonic_ns() - import->since_ns >= BATCH_NS);
+	return ((struct import *)arg)->batch[index].size >= LARGE_BYTES;
+}
+
+static int tick(void *arg)
+{
+	struct import *import = arg;
+	size_t end = import->settled;
+	int r = show(import);
+
+	while (end < import->count && atomic_load(&import->batch[end].is_done))
+		end++;
+	if (r == 0 && end > import->settled && monotonic_ns() - import->settled_ns >= BATCH_NS)
+		r = settle(import, end);
+	return r;
+}
+
+static int run_batch(struct import *import)
+{
+	const struct crew crew = {
+		.name = "import",
+		.threads = READERS,
+		.count = import->count,
+		.fn = learn,
+		.is_large = is_large,
+		.tick = tick,
+		.arg = import,
+	};
+	int r;
+
+	import->settled = 0;
+	import->settled_ns = monotonic_ns();
+	r = crew_run(&crew);
+	if (r < 0)
+		end_all(import, r);
+	/* What was read for nothing would be read again. */
+	if (!import->is_stopped)
+		(void)settle(import, import->count);
+	for (size_t i = 0; i < import->count; i++)
+		slot_fini(&import->batch[i]);
+	import->count = 0;
+	import->bytes = 0;
+	return atomic_load(&import->ended);
+}
+
+static int add(struct import *import, const char *key, uint64_t size, const char *why)
+{
+	struct slot *slot = &import->batch[import->count];
+
+	slot->key = strdup(key);
+	if (!slot->key)
+		return -ENOMEM;
+	slot->size = size;
+	slot->why = why;
+	atomic_store(&slot->is_done, why != NULL);
+	import->count++;
+	import->bytes += size;
+	if (import->count == BATCH_FILES || import->bytes >= BATCH_BYTES)
+		return run_batch(import);
+	return 0;
 }
 
 static int deal_with(void *arg, const char *key, uint64_t size)
 {
+	struct import_object object = {
+		.key = key, .path = key, .size = size, .result = IMPORT_WOULD
+	};
 	struct import *import = arg;
 	int verdict = judge(import, key);
-	int r = 0;
+	int r;
 
 	if (verdict == VERDICT_REFUSED)
-		return refuse(import, key, size, "its name cannot be that of a file here");
-	if (verdict != VERDICT_NEW)
+		object = (struct import_object){
+			.key = key,
+			.size = size,
+			.result = IMPORT_REFUSED,
+			.why = "its name cannot be that of a file here",
+		};
+	else if (verdict != VERDICT_NEW)
 		return verdict < 0 ? verdict : 0;
-	if (import->flags & IMPORT_DRY_RUN)
-		return tell(import, &(struct import_object){ .key = key,
-							     .path = key,
-							     .size = size,
-							     .result = IMPORT_WOULD });
-	r = take(import, key, size);
-	if (r == 0 && is_full(import))
-		r = flush_batch(import);
-	return r < 0 ? r : show(import);
+	r = import->flags & IMPORT_DRY_RUN ? tell(import, &object)
+					   : add(import, key, size, object.why);
+	return r ? r : show(import);
 }
 
 static const struct transfer_tier *find_tier(struct volume *volume, const char *name)
 {
-	for (size_t i = 0; i < transfer_tier_count(volume->transfer); i++) {
-		const struct transfer_tier *tier = transfer_tier(volume->transfer, i);
+	const struct transfer_tier *tier;
 
+	for (size_t i = 0; (tier = transfer_tier(volume->transfer, i)) != NULL; i++) {
 		if (name ? strcmp(tier->tier->name, name) == 0 : tier->tier->backend->each != NULL)
 			return tier;
 	}
@@ -470,7 +472,7 @@ int volume_import(struct volume *volume, const char *tier, const char *prefix,
 		.host = host,
 	};
 	const struct tier_backend *backend;
-	int r, flushed;
+	int r;
 
 	*ret_counts = import.counts;
 	if (!import.tier)
@@ -485,9 +487,9 @@ int volume_import(struct volume *volume, const char *tier, const char *prefix,
 		r = backend->each(import.tier->tier, prefix, count_one, &import);
 	if (r == 0)
 		r = backend->each(import.tier->tier, prefix, deal_with, &import);
-	/* What was read for nothing would be read again. */
-	flushed = flush_batch(&import);
-	r = r < 0 ? r : flushed;
+	if (r == 0)
+		r = run_batch(&import);
+	count_done(&import);
 	*ret_counts = import.counts;
-	return import.stopped ? import.stopped : r;
+	return r;
 }

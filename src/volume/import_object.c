@@ -14,6 +14,7 @@
 void adoptee_fini(struct adoptee *adoptee)
 {
 	free(adoptee->key);
+	free(adoptee->other_path);
 	blockmap_fini(&adoptee->map);
 	*adoptee = (struct adoptee){ 0 };
 }

@@ -38,7 +38,9 @@ struct volume {
 	struct leveller *leveller;   /* owned */
 	struct seals *seals;         /* owned */
 	struct historian *historian; /* owned */
-	struct syncer *syncer;       /* owned; NULL without a tier */
+
+	struct mutex tiers_lock;       /* rank 4: one change of the tiers at a time */
+	struct syncer *_Atomic syncer; /* owned; NULL until there is a tier */
 
 	struct mutex settings_lock; /* rank 90 */
 	struct settings *settings;  /* owned */

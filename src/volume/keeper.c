@@ -10,10 +10,12 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/crew.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/rate.h"
 #include "volume/hydrate.h"
+#include "volume/targets.h"
 
 #define LOOK_NS NS_PER_SEC           /* between looks at the disk */
 #define PINS_NS (300 * NS_PER_SEC)   /* between looks for pinned files that are not here */
@@ -34,11 +36,21 @@
 #define IOPRIO_WHO_PROCESS 1
 #define IOPRIO_IDLE (3 << 13)
 
+/* Files that are pinned and not here. */
+struct pins {
+	struct pin {
+		uint64_t id, size;
+	} list[PIN_IDS];
+	size_t count;
+};
+
 struct keeper {
 	/* Constant after keeper_new(). */
 	struct volume *volume;
 	struct thread thread, scrubber;
 	struct bucket verify_rate;
+
+	struct pins pins; /* the keeper's thread alone */
 
 	/* What keeper_admit() believes; racing looks do no harm. */
 	_Atomic int64_t looked_ns;
@@ -173,9 +185,14 @@ static bool keep_below(struct keeper *keeper)
 
 /* Pins ---------------------------------------------------------------------------------- */
 
-struct pins {
-	uint64_t ids[PIN_IDS];
-	size_t count;
+/* What the keeper's thread does, and when next; all times are monotonic. */
+struct rounds {
+	struct catalog_health told;
+	int64_t look_ns; /* at the disk, also between two files that are fetched */
+	int64_t room_ns;
+	int64_t pins_ns;
+	uint64_t seen, seen_for_pins;
+	bool missed; /* one that is wanted could not be fetched */
 };
 
 static int collect_pinned(void *arg, const char *name, const struct node_row *row)
@@ -184,46 +201,8 @@ static int collect_pinned(void *arg, const char *name, const struct node_row *ro
 
 	(void)name;
 	if (row->flags & NODE_PINNED)
-		pins->ids[pins->count++] = row->id;
+		pins->list[pins->count++] = (struct pin){ row->id, row->size };
 	return pins->count == PIN_IDS;
-}
-
-static int fetch_pinned(struct volume *volume, uint64_t id)
-{
-	cleanup_with(live_put_slot) struct live *live = NULL;
-	int r = live_get(volume, id, -1, &live);
-
-	return r < 0 ? r : hydrate_all(live);
-}
-
-static void fetch_pins(struct keeper *keeper)
-{
-	struct volume *volume = keeper->volume;
-	cleanup_free struct pins *pins = malloc(sizeof(*pins));
-	uint64_t after = 0;
-
-	if (!pins)
-		return;
-	do {
-		pins->count = 0;
-		if (catalog_each_file(volume->catalog, 1u << FILE_EVICTED | 1u << FILE_HYDRATING,
-				      after, collect_pinned, pins) < 0)
-			return;
-		for (size_t i = 0; i < pins->count; i++) {
-			int r = is_stopping(keeper) ? -ECANCELED
-						    : fetch_pinned(volume, pins->ids[i]);
-
-			/* The others would wait as long for nothing. */
-			if (r == -ECANCELED || r == -EINTR || r == -ETIMEDOUT || r == -ENOSPC)
-				return;
-			after = pins->ids[i];
-		}
-	} while (pins->count == PIN_IDS);
-}
-
-static void be_idle(void)
-{
-	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 }
 
 /* Whoever is refused hears of it; this is for the log. @error: as it was told last. */
@@ -245,26 +224,142 @@ static void watch_catalog(struct volume *volume, struct catalog_health *told)
 	*told = now;
 }
 
+static void look(struct keeper *keeper, struct rounds *rounds)
+{
+	int64_t now_ns = monotonic_ns();
+
+	if (now_ns < rounds->look_ns)
+		return;
+	watch_catalog(keeper->volume, &rounds->told);
+	if (now_ns >= rounds->room_ns && !keep_below(keeper))
+		rounds->room_ns = now_ns + IN_VAIN_NS;
+	rounds->look_ns = monotonic_ns() + LOOK_NS;
+}
+
+struct fetching {
+	struct keeper *keeper;
+	struct rounds *rounds; /* the keeper's thread alone */
+	const struct pins *pins;
+	atomic_bool missed;
+};
+
+static int fetch_one(void *arg, unsigned worker, size_t index)
+{
+	struct fetching *fetching = arg;
+	int r = target_fetch(fetching->keeper->volume, fetching->pins->list[index].id);
+
+	(void)worker;
+	/* The others would wait as long, for nothing. */
+	if (r == -ECANCELED || r == -EINTR || r == -ETIMEDOUT || r == -ENOSPC)
+		return r;
+	if (r < 0)
+		atomic_store(&fetching->missed, true);
+	return 0;
+}
+
+static bool is_large(void *arg, size_t index)
+{
+	return ((struct fetching *)arg)->pins->list[index].size >= TARGET_LARGE;
+}
+
+static int look_meanwhile(void *arg)
+{
+	struct fetching *fetching = arg;
+
+	look(fetching->keeper, fetching->rounds);
+	return is_stopping(fetching->keeper);
+}
+
+/* False: the rest was not tried. */
+static bool fetch_list(struct keeper *keeper, struct rounds *rounds, const struct pins *pins)
+{
+	struct fetching fetching = { .keeper = keeper, .rounds = rounds, .pins = pins };
+	const struct crew crew = {
+		.name = "keeper-fetch",
+		.threads = TARGETS_SIDE_BY_SIDE,
+		.count = pins->count,
+		.fn = fetch_one,
+		.is_large = is_large,
+		.tick = look_meanwhile,
+		.arg = &fetching,
+	};
+	int r = crew_run(&crew);
+
+	rounds->missed |= atomic_load(&fetching.missed);
+	return r == 0;
+}
+
+static void fetch_pins(struct keeper *keeper, struct rounds *rounds, struct pins *pins)
+{
+	uint64_t after = 0;
+
+	do {
+		pins->count = 0;
+		if (catalog_each_file(keeper->volume->catalog,
+				      1u << FILE_EVICTED | 1u << FILE_HYDRATING, after,
+				      collect_pinned, pins) < 0 ||
+		    !fetch_list(keeper, rounds, pins))
+			return;
+		if (pins->count)
+			after = pins->list[pins->count - 1].id;
+	} while (pins->count == PIN_IDS);
+}
+
+/* Of what came into pinned folders, what still is to be here. */
+static int keep_pinned(struct volume *volume, const uint64_t *ids, size_t count, struct pins *pins)
+{
+	int r = catalog_barrier(volume->catalog);
+
+	pins->count = 0;
+	for (size_t i = 0; r >= 0 && i < count; i++) {
+		struct node_row row;
+
+		r = catalog_get_node(volume->catalog, ids[i], &row);
+		if (r > 0 && (row.state == FILE_EVICTED || row.state == FILE_HYDRATING))
+			(void)collect_pinned(pins, NULL, &row);
+	}
+	return r;
+}
+
+static void fetch_wanted(struct keeper *keeper, struct rounds *rounds, struct pins *pins)
+{
+	int64_t soon_ns = monotonic_ns() + IN_VAIN_NS;
+	struct volume *volume = keeper->volume;
+	uint64_t ids[PIN_IDS];
+	bool more = false;
+	size_t count;
+
+	rounds->missed = false;
+	do {
+		count = catalog_take_wanted(volume->catalog, ids, PIN_IDS, &more);
+		if (count && (keep_pinned(volume, ids, count, pins) < 0 ||
+			      !fetch_list(keeper, rounds, pins)))
+			rounds->missed = true;
+	} while (count && !rounds->missed);
+	/* What came just now is tried once more before the turn of all. */
+	if (more)
+		rounds->pins_ns = 0;
+	else if (rounds->missed && rounds->pins_ns > soon_ns)
+		rounds->pins_ns = soon_ns;
+}
+
 static void *keeper_body(void *arg)
 {
 	struct keeper *keeper = arg;
-	struct catalog_health told = { 0 };
-	uint64_t seen = 0, seen_for_pins = UINT64_MAX;
-	int64_t pins_ns = 0, room_ns = 0;
+	struct rounds rounds = { .seen_for_pins = UINT64_MAX };
+	struct pins *pins = &keeper->pins;
 
 	while (!is_stopping(keeper)) {
-		int64_t now_ns = monotonic_ns();
-
-		watch_catalog(keeper->volume, &told);
-		if (now_ns >= room_ns && !keep_below(keeper))
-			room_ns = now_ns + IN_VAIN_NS;
-		if (now_ns >= pins_ns || seen != seen_for_pins) {
+		rounds.look_ns = 0;
+		look(keeper, &rounds);
+		if (monotonic_ns() >= rounds.pins_ns || rounds.seen != rounds.seen_for_pins) {
 			if (catalog_barrier(keeper->volume->catalog) == 0)
-				fetch_pins(keeper);
-			pins_ns = monotonic_ns() + PINS_NS;
-			seen_for_pins = seen;
+				fetch_pins(keeper, &rounds, pins);
+			rounds.pins_ns = monotonic_ns() + PINS_NS;
+			rounds.seen_for_pins = rounds.seen;
 		}
-		sleep_for(keeper, LOOK_NS, &seen);
+		fetch_wanted(keeper, &rounds, pins);
+		sleep_for(keeper, LOOK_NS, &rounds.seen);
 	}
 	return NULL;
 }
@@ -306,6 +401,11 @@ static int scrub_some(struct keeper *keeper, int64_t interval_ns)
 				 error_text(r));
 	}
 	return dealt_with;
+}
+
+static void be_idle(void)
+{
+	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 }
 
 static void *scrubber_body(void *arg)

@@ -96,7 +96,6 @@ static void load_row(struct live *live, const struct node_row *row, const struct
 {
 	live->generation = row->generation;
 	live->state = row->state;
-	live->content = row->content;
 	live->error = row->error;
 	if (row->size != (uint64_t)st->st_size || row->mtime_ns != timespec_ns(st->st_mtim))
 		live->is_level = false;

@@ -23,7 +23,6 @@ struct live {
 	struct cond changed; /* state, verifying, moving, open counts */
 	uint64_t generation;
 	enum file_state state;
-	uint64_t content;        /* 0: none, or not looked up since it was verified */
 	int error;               /* sticks to the generation */
 	uint64_t error_count;    /* errors so far: each handle tells each of them once */
 	uint64_t changes;        /* rises with every change of bytes */
@@ -41,7 +40,7 @@ struct live {
 	struct receipt *receipt; /* owned; NULL unless RECEIVING or RECEIVED. While @behind is not
 				    0 its inside is the writer thread's, without the lock: drain
 				    first, or find @changes as they were when it was drained */
-	struct blockmap map; /* of @content, when @has_map: to resume a receipt, to check reads */
+	struct blockmap map; /* the content's, when @has_map: to resume a receipt, to check reads */
 	bool has_map;
 	bool no_map;        /* looked for in the catalog, there is none */
 	bool has_residency; /* the file has the xattr: residency below is the truth; else all is

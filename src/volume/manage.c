@@ -34,8 +34,6 @@ struct catalog *volume_catalog(struct volume *volume)
 
 const struct transfer_tier *volume_tier(const struct volume *volume, size_t index)
 {
-	if (index >= transfer_tier_count(volume->transfer))
-		return NULL;
 	return transfer_tier(volume->transfer, index);
 }
 
@@ -96,8 +94,11 @@ int volume_barrier(struct volume *volume)
 int volume_sync(struct volume *volume, bool unless_heard)
 {
 	struct syncer *syncer = volume->syncer;
+	int r = syncer && unless_heard ? syncer_heard(syncer) : 0;
 
-	return syncer && !(unless_heard && syncer_has_heard(syncer)) ? syncer_run(syncer) : 0;
+	if (!syncer || r > 0)
+		return 0;
+	return r < 0 ? r : syncer_run(syncer);
 }
 
 void volume_event(struct volume *volume, const char *actor, const char *event, const char *path,
@@ -137,6 +138,7 @@ static uint64_t receiving_rate(struct volume *volume)
 int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 {
 	struct volume_status status = { .uploaded_eta_ns = -1 };
+	const struct transfer_tier *tier;
 	struct sync_counts counts;
 	struct statvfs disk;
 	int r;
@@ -144,11 +146,10 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 	r = catalog_get_totals(volume->catalog, &status.totals);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < transfer_tier_count(volume->transfer); i++) {
+	for (size_t i = 0; (tier = transfer_tier(volume->transfer, i)) != NULL; i++) {
 		struct queue_totals queue;
 
-		r = catalog_queue_totals(volume->catalog, transfer_tier(volume->transfer, i)->id,
-					 &queue);
+		r = catalog_queue_totals(volume->catalog, tier->id, &queue);
 		if (r < 0)
 			return r;
 		status.queue.files += queue.files;
@@ -186,34 +187,67 @@ size_t volume_settled_offloads(struct volume *volume,
 	return historian_settled(volume->historian, ret_list);
 }
 
+/* A change that could not be made durable may be in the file all the same. */
+static bool is_in_file(const struct volume *volume, const struct settings *changed, const char *key)
+{
+	cleanup_with(settings_free_slot) struct settings *saved = NULL;
+	cleanup_free char *message = NULL, *want = NULL, *found = NULL;
+	int r = settings_load(volume->store->path, &saved, &message), wanted;
+
+	if (r < 0)
+		return false;
+	r = settings_get_text(saved, key, &found);
+	wanted = settings_get_text(changed, key, &want);
+	return r == wanted && (r == 0 ? strcmp(found, want) == 0 : r == -ENOENT);
+}
+
+/* In memory and in the file, or in neither: what failed must not be in force, nor be written with
+ * the next change. */
+static int change_setting(struct volume *volume, const char *key, const char *value,
+			  char **ret_message)
+{
+	cleanup_with(settings_free_slot) struct settings *changed = NULL;
+	int r;
+
+	*ret_message = NULL;
+	/* The file is small and changes at a person's pace: written under its lock, so that two
+	 * changes cannot cross. */
+	scoped_lock(&volume->settings_lock);
+	r = settings_copy(volume->settings, &changed);
+	if (r == 0)
+		r = settings_set_text(changed, key, value, ret_message);
+	if (r < 0)
+		return r;
+	r = settings_save(changed, volume->store->path);
+	if (r == 0 || is_in_file(volume, changed, key))
+		settings_become(volume->settings, take_ptr(changed));
+	return r;
+}
+
 int volume_set_setting(struct volume *volume, const char *key, const char *value,
 		       char **ret_message)
 {
-	int r;
+	cleanup_free char *name = NULL;
+	int is_tier = settings_tier_name(key, &name);
+	int taken = 0, r = is_tier < 0 ? is_tier : change_setting(volume, key, value, ret_message);
 
-	mutex_lock(&volume->settings_lock);
-	r = settings_set_text(volume->settings, key, value, ret_message);
-	/* The file is small and changes at a person's pace: written under its lock, so that two
-	 * changes cannot cross. */
-	if (r == 0)
-		r = settings_save(volume->settings, volume->store->path);
-	mutex_unlock(&volume->settings_lock);
-	if (r == 0) {
-		/* "resume" is how a person says that a cause was done away with. */
-		if (strcmp(key, "transfer.pause") == 0)
-			transfer_retry(volume->transfer);
-		else
-			transfer_wake(volume->transfer);
-		keeper_wake(volume->keeper);
-		historian_wake(volume->historian);
-	}
-	return r;
+	/* Also after a failure: it may be in force. */
+	if (is_tier > 0)
+		taken = volume_take_tier(volume, key, name);
+	/* "resume" is how a person says that a cause was done away with. */
+	if (strcmp(key, "transfer.pause") == 0)
+		transfer_retry(volume->transfer);
+	else
+		transfer_wake(volume->transfer);
+	keeper_wake(volume->keeper);
+	historian_wake(volume->historian);
+	return r < 0 ? r : taken;
 }
 
 int volume_override(struct volume *volume, const char *key, const char *value, char **ret_message)
 {
 	scoped_lock(&volume->settings_lock);
-	return settings_set_text(volume->settings, key, value, ret_message);
+	return settings_override(volume->settings, key, value, ret_message);
 }
 
 int volume_get_setting(struct volume *volume, const char *key, char **ret_value)

@@ -40,7 +40,7 @@ size_t volume_settled_offloads(struct volume *volume,
 struct store *volume_store(struct volume *volume);
 struct catalog *volume_catalog(struct volume *volume);
 
-/* The tiers of mediafs.conf as it was mounted, one after the other; borrowed. NULL past the end. */
+/* The tiers in use, one after the other; borrowed, valid until the end. NULL past the last. */
 const struct transfer_tier *volume_tier(const struct volume *volume, size_t index);
 
 /*
@@ -49,12 +49,21 @@ const struct transfer_tier *volume_tier(const struct volume *volume, size_t inde
  */
 bool volume_tier_is_offsite(struct volume *volume, const struct tier *tier);
 
-/* Change a setting in the running volume and in mediafs.conf. *ret_message as settings_set_text().
+/*
+ * Change a setting in the running volume and in mediafs.conf. *ret_message as settings_set_text().
+ * 1: it takes effect at the next mount (the first tier, where other sites are met).
  */
 int volume_set_setting(struct volume *volume, const char *key, const char *value,
 		       char **ret_message);
 
-/* The same for this mount only: mediafs.conf is left alone. */
+/* While @leaves its copies count for no eviction, and for no `safe`. Nothing where there is none.
+ */
+void volume_tier_leaves(struct volume *volume, const char *name, bool leaves);
+
+/* Use the tier @name of @key (tier.NAME.url), or no more, as the settings now say. 1 as above. */
+int volume_take_tier(struct volume *volume, const char *key, const char *name);
+
+/* As volume_set_setting() for this mount only: mediafs.conf is left alone. */
 int volume_override(struct volume *volume, const char *key, const char *value, char **ret_message);
 int volume_get_setting(struct volume *volume, const char *key, char **ret_value);
 
@@ -72,15 +81,20 @@ struct restore_counts {
 	uint64_t files, bytes;               /* all */
 	uint64_t here_files, here_bytes;     /* whole here now */
 	uint64_t coming_files, coming_bytes; /* asked for, and not readable yet */
+	uint64_t away_files;                 /* wait for a tier that is away */
 };
+
+/* Of a file that was fetched, or failed; -EHOSTDOWN: it waits for the tier @away (NULL: for one
+ * that mediafs.conf has no more). Not 0 ends it. */
+typedef int (*volume_restore_fn)(void *arg, const char *path, uint64_t bytes, int result,
+				 const char *away);
 
 /*
  * One pass over @path and everything under it: ask for what is archived, fetch what can be read.
- * @progress as for volume_residency(), of what was fetched and of what failed. Repeat it while
- * something is coming. -ENOENT; -EHOSTDOWN when no tier answers: the pass ended there.
+ * Repeat it while something is coming, or a tier is away. -ENOENT.
  */
 int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
-		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts);
+		   volume_restore_fn progress, void *arg, struct restore_counts *ret_counts);
 
 /*
  * Seal the folder @path (volume/seals.h), or open it, as @actor. -ENOENT, -ENOTDIR, -EINVAL for the
@@ -118,8 +132,8 @@ int volume_barrier(struct volume *volume);
 
 /*
  * Tell other sites and hear of them once, now; @unless_heard: unless that has gone well since the
- * start (before it a folder may be here and its files not). Blocks as long as the tier does. 0
- * without a tier.
+ * start (before it a folder may be here and its files not): then only whether the last look failed.
+ * Blocks as long as the tier does. 0 without a tier.
  */
 int volume_sync(struct volume *volume, bool unless_heard);
 

@@ -113,7 +113,7 @@ static int recall(const struct media_look *look, struct media_file *file)
 {
 	const struct node_row *row = &file->name->row;
 	cleanup_free char *text = NULL;
-	int64_t version;
+	int64_t version = 0;
 	int r = row->content ? catalog_get_said(look->catalog, row->content, &version, &text) : 0;
 
 	if (r <= 0)

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "manifest/history.h"
 #include "transfer/rules.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -149,6 +150,25 @@ static bool is_clip_folder(const struct card *card, const char *name)
 	       strncasecmp(name, card->clips[0].name, strlen(card->clips[0].name)) == 0;
 }
 
+/*
+ * The clips of @inner tell of a reel that @outer does not see: a day's folder in which a recorder's
+ * day lies two levels below the show's is no part of that recorder's card.
+ */
+static bool has_other_reel(const struct card *outer, const struct card *inner)
+{
+	if (inner->reel_source != REEL_FROM_CLIPS)
+		return false;
+	for (size_t i = 0; i < inner->reel_count; i++) {
+		bool found = false;
+
+		for (size_t j = 0; !found && j < outer->reel_count; j++)
+			found = strcmp(inner->reels[i], outer->reels[j]) == 0;
+		if (!found)
+			return true;
+	}
+	return false;
+}
+
 /* What the folder around it, @outer, says of it: is @inner, called @name, the card itself? */
 static bool goes_before(const struct card *outer, const struct card *inner, const char *name)
 {
@@ -158,6 +178,8 @@ static bool goes_before(const struct card *outer, const struct card *inner, cons
 	/* What is around it has no name for itself, or several: it holds cards. */
 	if (outer->reel_source == REEL_NONE || outer->reel_source == REEL_FROM_NAME ||
 	    outer->reel_count > 1)
+		return true;
+	if (outer->reel_source == REEL_FROM_CLIPS && has_other_reel(outer, inner))
 		return true;
 	/* Called like its reel: the next card may come beside it. */
 	return inner->reel_source == REEL_FROM_FOLDER ||
@@ -307,6 +329,13 @@ static const char *path_below(const struct offload *offload, size_t index)
 	return offload->names[index].path + length + (length > 0);
 }
 
+/* Each copy of a card gets a history of its own. */
+static bool is_in_history(const char *path)
+{
+	return strncmp(path, HISTORY_FOLDER "/", strlen(HISTORY_FOLDER) + 1) == 0 ||
+	       strstr(path, "/" HISTORY_FOLDER "/");
+}
+
 /* @other is its same_reel. Both are sorted. */
 static void compare_bytes(struct offload *offload, const struct offload *other)
 {
@@ -318,7 +347,8 @@ static void compare_bytes(struct offload *offload, const struct offload *other)
 		int order = strcmp(path_below(offload, i), path_below(other, j));
 
 		if (order == 0 && row->content && there->content &&
-		    row->content != there->content && !offload->other_bytes++)
+		    row->content != there->content && !is_in_history(path_below(offload, i)) &&
+		    !offload->other_bytes++)
 			offload->other_bytes_path = path_below(offload, i);
 		i += order <= 0;
 		j += order >= 0;

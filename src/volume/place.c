@@ -109,6 +109,8 @@ static int dress_and_tell(const struct spot *spot, const struct version_body *bo
 	if (fd < 0)
 		return -errno;
 	r = spot_dress(spot, fd, body, true);
+	if (r == 0 && body->kind == VERSION_DIR)
+		r = seals_placed(spot->change.volume->seals, spot->change.parent, fd);
 	return r < 0 ? r : tell_made(spot, fd);
 }
 
@@ -135,8 +137,6 @@ int place_folder(struct volume *volume, const char *path, const struct version_b
 	parent = spot.change.parent;
 	r = mkdirat(spot.change.fd, spot.name, 0700) < 0 ? -errno : finish_made(&spot, body);
 	spot_leave(&spot);
-	if (r == 0)
-		seals_placed(volume->seals, parent);
 	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }

@@ -82,6 +82,8 @@ static int make(struct placing *placing)
 	r = fill(fd, placing->file->body);
 	if (r == 0)
 		r = spot_dress(placing->spot, fd, placing->file->body, true);
+	if (r == 0)
+		r = seals_placed(volume->seals, placing->spot->change.parent, fd);
 	if (r < 0)
 		return r;
 	if (fstat(fd, &st) < 0)
@@ -157,8 +159,6 @@ int place_file(struct volume *volume, const char *path, const struct place_file 
 	parent = spot.change.parent;
 	r = place_at(&placing);
 	spot_leave(&spot);
-	if (r == 0)
-		seals_placed(volume->seals, parent);
 	volume_notify_entry(volume, parent, spot.name);
 	return r;
 }

@@ -60,7 +60,7 @@ static int next_position(struct syncer *syncer, size_t count, struct segment *se
 			 struct sync_position *position)
 {
 	struct catalog *catalog = syncer->volume->catalog;
-	uint64_t lamport;
+	uint64_t lamport = 0;
 	int r;
 
 	r = catalog_get_position(catalog, syncer->writer, position);
@@ -85,7 +85,7 @@ static int close_segment(struct publisher *publisher)
 	struct segment segment = { .records = publisher->records, .count = publisher->count };
 	struct sync_segment applied = { .records = publisher->records, .count = publisher->count };
 	cleanup_free void *packed = NULL;
-	size_t length;
+	size_t length = 0;
 	int r;
 
 	if (publisher->count == 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "catalog/offloads.h"
@@ -64,6 +65,8 @@ struct seals *seals_new(struct volume *volume)
 	seals->volume = volume;
 	mutex_init(&seals->lock, 36);
 	table_init(&seals->by_folder);
+	table_init(&seals->turns);
+	cond_init(&seals->turn_over);
 	return seals;
 }
 
@@ -78,6 +81,8 @@ void seals_free(struct seals *seals)
 	while (table_next(&seals->by_folder, &at, &id, &seal))
 		free(seal);
 	table_fini(&seals->by_folder);
+	table_fini(&seals->turns);
+	cond_fini(&seals->turn_over);
 	mutex_fini(&seals->lock);
 	free(seals);
 }
@@ -214,6 +219,15 @@ static bool is_younger(int fd, int64_t since_ns)
 	return st.stx_btime.tv_sec * NS_PER_SEC + st.stx_btime.tv_nsec > since_ns;
 }
 
+/* Another site's, and came into what was sealed here (seals_placed()). */
+static bool was_placed(int fd)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return getxattr(path, PLACED_XATTR, NULL, 0) >= 0;
+}
+
 static bool is_litter(struct volume *volume, const char *path)
 {
 	struct rules *rules;
@@ -258,15 +272,23 @@ static int refuse(const struct climb *climb, const char *path)
 	return -EPERM;
 }
 
+/* What is sealed: for a person also what other sites placed later, which is theirs to change. */
+enum judged { FOR_PERSONS, FOR_SITES };
+
+static bool is_free(const struct climb *climb, int fd, enum judged whose)
+{
+	return is_younger(fd, climb->seal.since_ns) && (whose == FOR_SITES || !was_placed(fd));
+}
+
 /* @path of what is to change; NULL without memory. */
-static int judge(const struct climb *climb, const char *path, int fd)
+static int judge(const struct climb *climb, const char *path, int fd, enum judged whose)
 {
 	if (!path)
 		return -ENOMEM;
 	if (!climb->seal.folder)
 		return 0;
 	if (!climb->in_history &&
-	    (is_younger(fd, climb->seal.since_ns) || is_litter(climb->seals->volume, path)))
+	    (is_free(climb, fd, whose) || is_litter(climb->seals->volume, path)))
 		return 0;
 	return refuse(climb, path);
 }
@@ -309,7 +331,7 @@ int seals_check_name(struct seals *seals, uint64_t parent, const char *name, int
 		return r;
 	climb.in_history = climb.in_history || strcmp(name, HISTORY_FOLDER) == 0;
 	path = path_in(seals, parent, name);
-	return judge(&climb, path, fd);
+	return judge(&climb, path, fd, FOR_PERSONS);
 }
 
 /* Whatever it is called: each of its names counts. */
@@ -329,7 +351,7 @@ static int check_parents(struct seals *seals, uint64_t id, int fd)
 
 		r = climb_from(seals, parents[i], &climb);
 		if (r == 0)
-			r = judge(&climb, path, fd);
+			r = judge(&climb, path, fd, FOR_PERSONS);
 		if (r < 0)
 			return r;
 	}
@@ -375,7 +397,7 @@ int seals_check_change(struct seals *seals, uint64_t id, int fd)
 	if (r < 0 || !climb.seal.folder)
 		return r;
 	path = volume_path_of(seals->volume, id);
-	return judge(&climb, path, fd);
+	return judge(&climb, path, fd, FOR_PERSONS);
 }
 
 int seals_cover(struct seals *seals, uint64_t id)
@@ -408,21 +430,17 @@ int seals_hold(struct seals *seals, uint64_t id, enum seal_part part)
 	if (fd < 0)
 		return fd == -ESTALE ? 0 : fd;
 	path = volume_path_of(seals->volume, id);
-	return path ? judge(&climb, path, fd) == -EPERM : -ENOMEM;
+	return path ? judge(&climb, path, fd, FOR_SITES) == -EPERM : -ENOMEM;
 }
 
-void seals_placed(struct seals *seals, uint64_t parent)
+int seals_placed(struct seals *seals, uint64_t parent, int fd)
 {
 	struct climb climb;
-	struct seal *seal;
+	char path[32];
+	int r = seals->count ? climb_from(seals, parent, &climb) : 0;
 
-	/* In a history nothing is free anyway, and what a person adds meanwhile beside it stays so.
-	 */
-	if (!seals->count || climb_from(seals, parent, &climb) < 0 || !climb.seal.folder ||
-	    climb.in_history)
-		return;
-	scoped_lock(&seals->lock);
-	seal = table_get(&seals->by_folder, climb.seal.folder);
-	if (seal && !seal->local)
-		seal->since_ns = realtime_ns();
+	if (r < 0 || !seals->count || !climb.seal.folder || climb.in_history)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return setxattr(path, PLACED_XATTR, "1", 1, 0) < 0 ? -errno : 0;
 }

@@ -14,6 +14,8 @@
 #include "volume/internal.h"
 
 #define SEAL_XATTR "user.mediafs.sealed"
+/* Of what came from another site into a sealed folder. */
+#define PLACED_XATTR "user.mediafs.placed"
 
 struct seals *seals_new(struct volume *volume);
 int seals_load(struct seals *seals); /* before anybody uses the volume */
@@ -44,13 +46,23 @@ int seals_cover(struct seals *seals, uint64_t id);
 enum seal_part { SEAL_ALL, SEAL_MEDIA /* not what lies in `ascmhl` */ };
 int seals_hold(struct seals *seals, uint64_t id, enum seal_part part);
 
-/* Another site's file or folder was placed in the folder @parent. */
-void seals_placed(struct seals *seals, uint64_t parent);
+/*
+ * Another site's file or folder @fd (O_PATH is fine) is about to be told as one in @parent: where
+ * that is sealed it is so too, at once, and nothing else that comes meanwhile is.
+ */
+int seals_placed(struct seals *seals, uint64_t parent, int fd);
 
 /*
- * Sealing in two steps: from seals_try() on everything is refused, seals_keep() makes it durable,
- * seals_undo() leaves the folder as it was. -EBUSY: a file of the folder is open for writing;
- * *ret_path is its name, caller frees.
+ * Of those who seal a folder each waits for the one before: from seals_enter() to seals_leave() it
+ * is nobody else's turn. -ENOMEM.
+ */
+int seals_enter(struct seals *seals, uint64_t folder);
+void seals_leave(struct seals *seals, uint64_t folder);
+
+/*
+ * Sealing in two steps, in one's turn: from seals_try() on everything is refused, seals_keep()
+ * makes it durable, seals_undo() leaves the folder as it was. -EBUSY: a file of the folder is open
+ * for writing; *ret_path is its name, caller frees.
  */
 struct seal_try {
 	uint64_t folder;

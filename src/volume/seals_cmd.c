@@ -41,9 +41,21 @@ static int has_manifest(struct volume *volume, uint64_t folder, const char *path
 	return r != 0 ? r : catalog_each_child(volume->catalog, folder, is_manifest, NULL);
 }
 
-int volume_seal(struct volume *volume, const char *path, const char *actor, char **ret_path)
+static int seal(struct seals *seals, uint64_t folder, const char *actor, char **ret_path)
 {
 	struct seal_try try;
+	int r = seals_try(seals, folder, &try, ret_path);
+
+	if (r < 0)
+		return r;
+	r = seals_keep(seals, &try, actor);
+	if (r < 0)
+		seals_undo(seals, &try);
+	return r;
+}
+
+int volume_seal(struct volume *volume, const char *path, const char *actor, char **ret_path)
+{
 	struct node_row row;
 	int r = find_folder(volume, path, &row);
 
@@ -51,12 +63,11 @@ int volume_seal(struct volume *volume, const char *path, const char *actor, char
 		r = has_manifest(volume, row.id, path);
 	if (r <= 0)
 		return r < 0 ? r : -ENODATA;
-	r = seals_try(volume->seals, row.id, &try, ret_path);
+	r = seals_enter(volume->seals, row.id);
 	if (r < 0)
 		return r;
-	r = seals_keep(volume->seals, &try, actor);
-	if (r < 0)
-		seals_undo(volume->seals, &try);
+	r = seal(volume->seals, row.id, actor, ret_path);
+	seals_leave(volume->seals, row.id);
 	return r;
 }
 

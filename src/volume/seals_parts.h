@@ -21,6 +21,8 @@ struct seals {
 
 	struct mutex lock; /* rank 36; guards the rest */
 	struct table by_folder;
+	struct table turns; /* folders that are being sealed */
+	struct cond turn_over;
 };
 
 /* @since_ns 0: it is not sealed. -ENOMEM. */

@@ -55,6 +55,21 @@ int seals_read_mark(struct seals *seals, uint64_t folder, int64_t *ret_since_ns,
 
 /* Trying --------------------------------------------------------------------------------- */
 
+int seals_enter(struct seals *seals, uint64_t folder)
+{
+	scoped_lock(&seals->lock);
+	while (table_get(&seals->turns, folder))
+		cond_wait(&seals->turn_over, &seals->lock);
+	return table_put(&seals->turns, folder, seals);
+}
+
+void seals_leave(struct seals *seals, uint64_t folder)
+{
+	scoped_lock(&seals->lock);
+	(void)table_remove(&seals->turns, folder);
+	cond_broadcast(&seals->turn_over);
+}
+
 struct writers {
 	struct volume *volume;
 	char *path;        /* owned: of a file that is open for writing */

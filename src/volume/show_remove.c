@@ -49,9 +49,9 @@ static int ask_tiers(struct shower *shower, uint64_t content, uint64_t size)
 	if (result < 0)
 		return result;
 	for (size_t i = 0; i < count; i++) {
-		for (size_t t = 0; result <= 0 && t < transfer_tier_count(transfer); t++) {
-			const struct transfer_tier *tier = transfer_tier(transfer, t);
+		const struct transfer_tier *tier;
 
+		for (size_t t = 0; result <= 0 && (tier = transfer_tier(transfer, t)); t++) {
 			if (tier->id != rows[i].tier)
 				continue;
 			r = has_object(tier->tier, &rows[i], size);

@@ -143,27 +143,26 @@ static int tier_uuid(struct syncer *syncer, uint32_t tier, char **ret_uuid)
 
 struct tier *syncer_tier(struct syncer *syncer, uint32_t id)
 {
-	struct transfer *transfer = syncer->volume->transfer;
+	const struct transfer_tier *tier;
 
-	for (size_t i = 0; i < transfer_tier_count(transfer); i++)
-		if (transfer_tier(transfer, i)->id == id)
-			return transfer_tier(transfer, i)->tier;
+	for (size_t i = 0; (tier = transfer_tier(syncer->volume->transfer, i)) != NULL; i++)
+		if (tier->id == id)
+			return tier->tier;
 	return NULL;
 }
 
 int syncer_find_tier(struct syncer *syncer, const char *uuid, uint32_t *ret_tier)
 {
-	struct transfer *transfer = syncer->volume->transfer;
+	const struct transfer_tier *tier;
 
-	for (size_t i = 0; i < transfer_tier_count(transfer); i++) {
-		uint32_t id = transfer_tier(transfer, i)->id;
+	for (size_t i = 0; (tier = transfer_tier(syncer->volume->transfer, i)) != NULL; i++) {
 		cleanup_free char *found = NULL;
-		int r = tier_uuid(syncer, id, &found);
+		int r = tier_uuid(syncer, tier->id, &found);
 
 		if (r < 0)
 			return r;
 		if (r > 0 && strcmp(found, uuid) == 0) {
-			*ret_tier = id;
+			*ret_tier = tier->id;
 			return 1;
 		}
 	}

@@ -34,6 +34,7 @@ struct syncer {
 	struct cond changed;
 	bool woken, stop, running;
 	bool heard;        /* a round has gone well since the start: all is here that others told */
+	int unheard;       /* why the last one that asked them did not; 0: it did */
 	bool finished;     /* the thread has told what was to be told, or given up */
 	int64_t finish_ns; /* monotonic: at the end, until when the last changes may be told */
 	int64_t flush_ns;  /* monotonic: from when on others may be told again; INT64_MAX: the

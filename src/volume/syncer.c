@@ -202,8 +202,8 @@ static int push_outbox(struct syncer *syncer)
 
 	while (r > 0) {
 		cleanup_free void *packed = NULL;
-		uint64_t number;
-		size_t length;
+		uint64_t number = 0;
+		size_t length = 0;
 
 		r = catalog_barrier(catalog);
 		if (r == 0)
@@ -413,7 +413,7 @@ static int round_of(struct syncer *syncer, enum round_flags flags)
 /* One at a time: the thread, or who waits. */
 static int run(struct syncer *syncer, enum round_flags flags)
 {
-	int64_t flush_ns;
+	int64_t flush_ns, polled_ns;
 	int r;
 
 	mutex_lock(&syncer->lock);
@@ -426,12 +426,16 @@ static int run(struct syncer *syncer, enum round_flags flags)
 	syncer->running = true;
 	mutex_unlock(&syncer->lock);
 
+	polled_ns = syncer->polled_ns;
 	r = round_of(syncer, flags);
 	flush_ns = syncer->published_ns + volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
 
 	mutex_lock(&syncer->lock);
 	syncer->flush_ns = r < 0 ? INT64_MAX : flush_ns;
 	syncer->heard = syncer->heard || r == 0;
+	/* A round that had nothing to ask proves nothing. */
+	if (r < 0 || syncer->polled_ns != polled_ns)
+		syncer->unheard = r < 0 ? r : 0;
 	syncer->running = false;
 	cond_broadcast(&syncer->changed);
 	mutex_unlock(&syncer->lock);
@@ -443,10 +447,12 @@ int syncer_run(struct syncer *syncer)
 	return run(syncer, ROUND_POLL | ROUND_PUBLISH);
 }
 
-bool syncer_has_heard(struct syncer *syncer)
+int syncer_heard(struct syncer *syncer)
 {
 	scoped_lock(&syncer->lock);
-	return syncer->heard;
+	if (!syncer->heard)
+		return 0;
+	return syncer->unheard < 0 ? syncer->unheard : 1;
 }
 
 /* The thread --------------------------------------------------------------------------- */

@@ -25,5 +25,6 @@ void syncer_wake(struct syncer *syncer);
 /* Publish and poll once, in this thread, now. For tests and `wait`. */
 int syncer_run(struct syncer *syncer);
 
-/* A round has gone well since the start. */
-bool syncer_has_heard(struct syncer *syncer);
+/* 1: other sites were asked since the start, and the last time it went well. 0: not yet; or why it
+ * did not. */
+int syncer_heard(struct syncer *syncer);

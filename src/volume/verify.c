@@ -193,6 +193,8 @@ static int next_dirty(struct verify *verify, uint64_t *ret_index, uint64_t *ret_
 	scoped_lock(&live->lock);
 	if (was_changed_locked(verify))
 		return -ESTALE;
+	if (live->unlinked)
+		return -ECANCELED; /* nobody will ask for it */
 	*ret_size = receipt_size(live->receipt);
 	return receipt_next_dirty(live->receipt, verify->fd, ret_index);
 }
@@ -295,7 +297,7 @@ static int pace(void *arg, uint64_t bytes)
 
 	{
 		scoped_lock(&live->lock);
-		if (was_changed_locked(verify))
+		if (was_changed_locked(verify) || live->unlinked)
 			return 1;
 	}
 	return verify->host->pace(verify->host->arg, bytes);
@@ -390,11 +392,8 @@ static int mismatched(struct verify *verify, const struct readback *readback)
 	struct live *live = verify->live;
 	char detail[DETAIL_BYTES];
 
-	{
-		scoped_lock(&live->lock);
-		if (was_changed_locked(verify))
-			return -ESTALE;
-	}
+	if (was_changed(verify))
+		return -ESTALE;
 	describe_mismatch(verify, readback, detail, sizeof(detail));
 	live_damage(live, verify->generation, -EBADMSG, detail);
 	return -EBADMSG;
@@ -427,7 +426,6 @@ static int tell_verified(struct verify *verify, int step)
 			/* Its row went with its last name, or the catalog disagrees. */
 			return live->unlinked ? 1 : -EAGAIN;
 		live->state = FILE_VERIFIED;
-		live->content = 0;
 		receipt_free(live->receipt);
 		live->receipt = NULL;
 		live->is_level = true;
@@ -497,7 +495,9 @@ static int verify_claimed(struct verify *verify, enum verify_flags flags)
 		r = compare(verify, flags);
 	if (r == -ECANCELED) {
 		scoped_lock(&live->lock);
-		if (was_changed_locked(verify))
+		if (live->unlinked)
+			r = 1;
+		else if (was_changed_locked(verify))
 			r = -ESTALE;
 	}
 	return r;

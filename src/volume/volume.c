@@ -194,12 +194,10 @@ static int open_parts(struct volume *volume)
 	    !volume->hydrator || !volume->keeper || !volume->leveller || !volume->historian ||
 	    !volume->seals)
 		return -ENOMEM;
-	if (transfer_tier_count(volume->transfer) > 0) {
-		volume->syncer = syncer_new(volume);
-		if (!volume->syncer)
-			return -ENOMEM;
-	}
-	return 0;
+	if (!transfer_tier(volume->transfer, 0))
+		return 0;
+	volume->syncer = syncer_new(volume);
+	return volume->syncer ? 0 : -ENOMEM;
 }
 
 /* In this order: the catalog is level, then who works for others starts before them. */
@@ -258,6 +256,7 @@ int volume_open(const char *path, enum volume_flags flags, struct volume **ret_v
 	if (!volume)
 		return -ENOMEM;
 	volume->flags = flags;
+	mutex_init(&volume->tiers_lock, 4);
 	mutex_init(&volume->settings_lock, 90);
 	mutex_init(&volume->limit.lock, 5);
 	mutex_init(&volume->notify_lock, 91);
@@ -325,6 +324,7 @@ void volume_close(struct volume *volume)
 	mutex_fini(&volume->status_lock);
 	mutex_fini(&volume->notify_lock);
 	mutex_fini(&volume->settings_lock);
+	mutex_fini(&volume->tiers_lock);
 	mutex_fini(&volume->limit.lock);
 	free(volume);
 }

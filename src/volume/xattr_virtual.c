@@ -11,32 +11,41 @@
 
 #include "store/residency.h"
 #include "util/cleanup.h"
+#include "volume/keeper.h"
 #include "volume/seals.h"
 #include "volume/tree.h"
 
 /* Long enough for every value but the path. */
 #define VALUE_MAX 64
 
-/* The row, with what the live object knows better. 1 found, 0 not. */
+/*
+ * The row, with what the live object knows better: a newer generation, or damage. It is asked
+ * first: a step that it has taken is then in the row, or queued for it.
+ */
 static int get_row(struct volume *volume, uint64_t id, struct node_row *ret_row)
 {
-	struct live *live;
+	cleanup_with(live_put_slot) struct live *live = live_peek(volume, id);
+	enum file_state state = FILE_RECEIVING;
+	uint64_t generation = 0;
 	int r;
 
+	if (live) {
+		scoped_lock(&live->lock);
+		state = live->state;
+		generation = live->generation;
+	}
 	/* What the last close led to may still be queued. */
 	r = catalog_barrier(volume->catalog);
 	if (r == 0)
 		r = catalog_get_node(volume->catalog, id, ret_row);
-	if (r <= 0)
+	if (r <= 0 || !live)
 		return r;
-	live = live_peek(volume, id);
-	if (live) {
-		mutex_lock(&live->lock);
-		ret_row->state = live->state;
-		ret_row->generation = live->generation;
-		ret_row->content = live->content;
-		mutex_unlock(&live->lock);
-		live_put(live);
+	if (generation != ret_row->generation) {
+		ret_row->state = state;
+		ret_row->generation = generation;
+		ret_row->content = 0;
+	} else if (state == FILE_DAMAGED) {
+		ret_row->state = state;
 	}
 	return 1;
 }
@@ -168,7 +177,11 @@ int virtual_set(struct volume *volume, uint64_t id, const char *name, const void
 	if (value && (size != 1 || (text[0] != '0' && text[0] != '1')))
 		return -EINVAL;
 	pin = value && text[0] == '1';
-	r = catalog_set_flags(volume->catalog, id, pin ? NODE_PINNED : 0, pin ? 0 : NODE_PINNED);
+	r = catalog_set_pin(volume->catalog, id, pin);
 	/* Who sets it may ask for it next. */
-	return r < 0 ? r : catalog_barrier(volume->catalog);
+	if (r == 0)
+		r = catalog_barrier(volume->catalog);
+	if (r == 0 && pin)
+		keeper_wake(volume->keeper);
+	return r;
 }

@@ -2,7 +2,8 @@
 """mediafs beside what a user would pick instead: one table, ratios of one run.
 
 usage: bench.py [--rows TOPIC,...] [--rounds N] [--size 1G] [--files N] [--folder DIR]
-                [--link UP,DELAY,LOSS[,DOWN[,QUEUE]]] [--quick] [--json FILE] [--plot FILE.svg]
+                [--link UP,DELAY,LOSS[,DOWN[,QUEUE]]] [--reader MB/S]
+                [--quick] [--json FILE] [--plot FILE.svg]
 
 Both sides work in turns in every round; the table shows medians, the range of the ratio, and
 the goal of DESIGN section 7. Wants root (it mounts, and drops caches) and a quiet machine; builds
@@ -52,6 +53,9 @@ def arguments():
     parser.add_argument("--folder", default="/var/tmp", help="on the disk that is measured")
     parser.add_argument("--link", default="50,20,0.1", metavar="LINE",
                         help="Mbit/s, ms each way, %% lost, Mbit/s down, ms that may wait")
+    # The best that a reader at USB 3.2 gives; cards in faster ones are no faster than 1 400.
+    parser.add_argument("--reader", type=int, default=900, metavar="RATE",
+                        help="of the card, in MB/s; 0: as fast as memory")
     parser.add_argument("--servers", help="folder of servers that another run has started")
     parser.add_argument("--quick", action="store_true", help="small: does measuring work at all")
     parser.add_argument("--json")
@@ -88,6 +92,7 @@ def main():
     about = {"version": mediafs("--version").stdout.split("\n")[0], "build": BUILD.name,
              "kernel": platform.release(), "cpus": os.cpu_count(), "size": options.size,
              "files": options.files, "rounds": options.rounds, "link": options.link,
+             "reader": options.reader,
              "tcp": pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
              "load": [os.getloadavg()[0]]}
     try:

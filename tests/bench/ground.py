@@ -47,13 +47,11 @@ def read(path):
     assert f"\n{path.stat().st_size} bytes" in out, f"not all of {path} was read: {out}"
 
 
-def in_turns(number, ours, theirs):
-    """Both results, (ours, theirs); each goes first in every other round."""
-    if number % 2:
-        first = ours()
-        return first, theirs()
-    second = theirs()
-    return ours(), second
+def in_turns(number, *works):
+    """What each of them gives, in the order of the words; another one begins each round."""
+    turns = [(turn + number) % len(works) for turn in range(len(works))]
+    given = {turn: works[turn]() for turn in turns}
+    return [given[turn] for turn in range(len(works))]
 
 
 class Ground:
@@ -63,6 +61,7 @@ class Ground:
         self.files = options.files
         self.quick = options.quick
         self.link = options.link
+        self.reader = options.reader
         self.note = table.note
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mediafs-bench-", dir=options.folder))
         # The card lies elsewhere: a cp inside one file system could share extents or pages.

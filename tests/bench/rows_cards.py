@@ -1,18 +1,30 @@
 """A card: copied in and compared, all of it, beside what people do by hand."""
 import contextlib
 import os
+import pathlib
 import shutil
 
-from ground import HOUR, run, seconds
+from ground import HOUR, in_turns, run, seconds
 from lib import MEDIAFS, mediafs
 
 CLIPS = 4
 SIDECARS = 40
+# Of the first version of control groups. The second has nothing like it for all processes.
+THROTTLE = pathlib.Path("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device")
+
+
+def limit_reading(point, rate):
+    """What lies there is read with so many bytes a second at most, by everybody; 0: no limit."""
+    if THROTTLE.exists():
+        device = run("findmnt", "-no", "MAJ:MIN", point).stdout.strip()
+        THROTTLE.write_text(f"{device} {rate}\n", encoding="ascii")
+    elif rate:
+        print("  no blkio controller here: the card is as fast as memory", flush=True)
 
 
 @contextlib.contextmanager
 def mounted_card(ground, room):
-    """A file system of its own, in memory: a card and a reader faster than any."""
+    """A file system of its own, in memory, behind a reader of some rate."""
     image, point = ground.card / "card.img", ground.card / "A001R2EC"
     with open(image, "wb") as out:
         out.truncate(room)
@@ -20,8 +32,10 @@ def mounted_card(ground, room):
     point.mkdir()
     run("mount", "-o", "loop", image, point)
     try:
+        limit_reading(point, ground.reader * 1000000)
         yield point
     finally:
+        limit_reading(point, 0)  # a device of that number may be made again
         run("umount", point, check=False)
         image.unlink()
         point.rmdir()
@@ -94,19 +108,20 @@ def compare_offload(ground, site, card, key, whole=False):
         make_cold(card, copy, whole=whole)
         differ = run("rsync", "-anci", f"{card}/", f"{copy}/", timeout=HOUR).stdout
         assert not differ, differ
-    works = [offload, by_hand, rsync]
+
+    def timed(work):
+        ground.sync()
+        make_cold(card, whole=whole)
+        took = seconds(work)
+        top = site.mnt / card.name if work is offload else copy
+        assert in_all(top) == in_all(card)
+        shutil.rmtree(top)
+        return took
     for number in ground.rounds:
-        took = {}
-        for turn in range(len(works)):
-            work = works[(turn + number) % len(works)]
-            ground.sync()
-            make_cold(card, whole=whole)
-            took[work] = seconds(work)
-            top = site.mnt / card.name if work is offload else copy
-            assert in_all(top) == in_all(card)
-            shutil.rmtree(top)
-        ground.note(key, took[offload], took[by_hand])
-        ground.note(f"{key} rsync", took[offload], took[rsync])
+        ours, *theirs = in_turns(number, lambda: timed(offload), lambda: timed(by_hand),
+                                 lambda: timed(rsync))
+        for row, took in zip((key, f"{key} rsync"), theirs):
+            ground.note(row, ours, took)
 
 
 def compare_safe(ground, site, card, key):
@@ -119,13 +134,13 @@ def compare_safe(ground, site, card, key):
 
     def by_hand():
         assert sorted(sums_of(card)) == sorted(sums_of(copy))
+
+    def timed(work):
+        ground.sync()
+        make_cold(card, copy, whole=True)
+        return seconds(work)
     for number in ground.rounds:
-        took = {}
-        for work in ([safe, by_hand], [by_hand, safe])[number % 2]:
-            ground.sync()
-            make_cold(card, copy, whole=True)
-            took[work] = seconds(work)
-        ground.note(key, took[safe], took[by_hand])
+        ground.note(key, *in_turns(number, lambda: timed(safe), lambda: timed(by_hand)))
 
 
 def measure_offload(ground):

@@ -1,5 +1,5 @@
-"""An upload over a line that is slow, long and loses packets: the cart at one end, a gate to the
-server at the other."""
+"""An upload and a read over a line that is slow, long and loses packets: the cart at one end, a
+gate to the server at the other."""
 import contextlib
 import socket
 import threading
@@ -9,7 +9,7 @@ from lib import BLOCK
 from net import HEADERS, MTU, SERVER, line
 
 from ground import HOUR, in_turns, run, seconds, wait_for
-from rows_s3 import bucket_of, send
+from rows_s3 import Download, bucket_of, send
 
 FIRST_GONE = 1  # of the blocks, when a file is evicted: head and tail stay
 
@@ -77,6 +77,25 @@ def first_block(ground, site, gate, old, block, size):
     return took
 
 
+def read_inner(path):
+    """All but the first and the last block, which an evicted file keeps here."""
+    with open(path, "rb", buffering=0) as file:
+        left = path.stat().st_size - 2 * BLOCK
+        file.seek(BLOCK)
+        while left > 0:
+            left -= len(file.read(min(left, 1 << 20)))
+
+
+def read_over_it(ground, bucket, enter, size, where):
+    down = Download(ground, bucket, "far", size, enter, **where)
+    for number in ground.rounds:
+        ours, theirs = ((size - 2 * BLOCK) / 1e6 / took for took, _ in in_turns(
+            number, lambda: down.timed(down.evicted, read_inner),
+            lambda: down.timed(down.rclone, read_inner)))
+        ground.note("link read", ours, theirs)
+    ground.drop(down.site)
+
+
 def measure_link(ground):
     rate, down, delay, loss, queue = the_line(ground.link)
     payload = rate * (MTU - HEADERS) / MTU
@@ -114,3 +133,6 @@ def measure_link(ground):
                                                    max(size, int(6 * payload))))
             clip.unlink()
         ground.drop(site)
+        payload = down * (MTU - HEADERS) / MTU
+        read_over_it(ground, bucket, ends.at_the_cart,
+                     8 * BLOCK if ground.quick else int(payload * 15) + 2 * BLOCK, where)

@@ -1,6 +1,8 @@
 """Up to and down from an S3 server on loopback: rate, CPU, what is sent twice after kill -9."""
 import contextlib
 import os
+import random
+import shutil
 import subprocess
 import uuid
 
@@ -11,6 +13,7 @@ from ground import HOUR, cpu_of, cpu_of_children, forget, in_turns, read, run, s
 
 # The server's disk is small, and what is overwritten there stays for hours.
 MAX_SIZE = 256 << 20
+PIECES = 16  # of a MiB each, read here and there
 
 
 class Bucket:
@@ -45,6 +48,14 @@ class Bucket:
                 "RCLONE_CONFIG_BENCH_ENDPOINT": f"http://{host}:{port or self.port}",
                 "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID": s3_servers.ACCESS,
                 "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY": s3_servers.SECRET}
+
+    def aws_put(self, path, name):
+        # Not any other "aws" that the PATH may have.
+        run("/usr/bin/aws", "s3", "cp", "--only-show-errors", "--endpoint-url",
+            f"http://127.0.0.1:{self.port}", path, f"s3://{self.name}/aws/{name}", timeout=HOUR,
+            env={"PATH": "/usr/bin:/bin", "AWS_CONFIG_FILE": "/dev/null",
+                 "AWS_ACCESS_KEY_ID": s3_servers.ACCESS, "AWS_DEFAULT_REGION": "us-east-1",
+                 "AWS_SECRET_ACCESS_KEY": s3_servers.SECRET})
 
     def rclone_put(self, path, name, *options, **where):
         run("rclone", "copyto", *options, path, f"bench:{self.name}/rclone/{name}",
@@ -86,54 +97,111 @@ def measure_upload(ground):
                 run("cp", clip, site.mnt)
                 return send(site, clip.name)
 
-            def theirs():
+            def theirs(put):
                 cpu = cpu_of_children()
-                took = seconds(lambda: bucket.rclone_put(ground.native / clip.name, clip.name))
+                took = seconds(lambda: put(ground.native / clip.name, clip.name))
                 return took, cpu_of_children() - cpu
-            (took, cpu), (their_took, their_cpu) = in_turns(number, ours, theirs)
-            ground.note("upload", size / took / 1e6, size / their_took / 1e6)
-            ground.note("upload cpu", cpu, their_cpu)
+            (took, cpu), *others = in_turns(number, ours, lambda: theirs(bucket.rclone_put),
+                                            lambda: theirs(bucket.aws_put))
+            for key, (their_took, their_cpu) in zip(("upload", "upload aws"), others):
+                ground.note(key, size / took / 1e6, size / their_took / 1e6)
+                ground.note(f"{key} cpu", cpu, their_cpu)
             clip.unlink()
         ground.drop(site)
+
+
+class Download:
+    """The very object that a cart of ours has put there, read by three mounts when it is not here."""
+
+    def __init__(self, ground, bucket, prefix, size, enter=contextlib.nullcontext, **where):
+        """@prefix: no other row's; @enter: where the mounts are made; @where: the server's host and
+        port as seen there."""
+        self.ground, self.bucket, self.prefix = ground, bucket, prefix
+        self.enter, self.where = enter, where
+        with enter():
+            self.site = ground.site(tier=bucket.url(prefix, **where)).mount()
+        self.clip = ground.clip(size=size)
+        run("cp", self.clip, self.site.mnt)
+        self.site.wait(timeout=HOUR)
+
+    @contextlib.contextmanager
+    def evicted(self):
+        path = self.site.mnt / self.clip.name
+        self.site.cmd("evict", path)
+        assert self.site.state(self.clip.name) == "evicted", "the file is still here"
+        yield path, self.site.daemon.pid
+
+    @contextlib.contextmanager
+    def mounted(self, path, program, *words, env=None):
+        """A daemon and a cache that nobody has used yet."""
+        point, cache = self.ground.folder / f"{program}.mnt", self.ground.folder / "cache"
+        words = [str(word).replace("CACHE", str(cache)).replace("POINT", str(point))
+                 for word in words]
+        with self.enter():
+            pid = self.ground.mount(point, program, *words, env=env)
+        try:
+            yield point / path / self.clip.name, pid
+        finally:
+            self.ground.unmount_others()
+            shutil.rmtree(cache, ignore_errors=True)
+
+    def rclone(self):
+        return self.mounted("", "rclone", "mount", "--read-only", "--vfs-cache-mode", "full",
+                            "--cache-dir", "CACHE", f"bench:{self.bucket.name}/{self.prefix}", "POINT",
+                            env=self.bucket.rclone_env(**self.where))
+
+    def s3fs(self):
+        return self.mounted(self.prefix, "s3fs", self.bucket.name, "POINT", "-f", "-o",
+                            f"url=http://127.0.0.1:{self.bucket.port},use_path_request_style,ro,"
+                            f"passwd_file={self.bucket.passwords}")
+
+    def timed(self, cold, work):
+        """Seconds, CPU seconds of the daemon."""
+        with cold() as (path, pid):
+            path.stat()  # each has a connection by now
+            forget(path)
+            cpu = cpu_of(pid)
+            took = seconds(lambda: work(path))
+            return took, cpu_of(pid) - cpu
+
+
+def read_pieces(path, numbers):
+    """Some MiB of a file, the numbers say which."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        for number in numbers:
+            assert len(os.pread(handle, 1 << 20, number << 20)) == 1 << 20
+    finally:
+        os.close(handle)
 
 
 def measure_download(ground):
     size = min(ground.size, MAX_SIZE)
     with bucket_of(ground) as bucket:
-        site = ground.site(tier=bucket.url("download")).mount()
-        clip = ground.clip(size=size)
-        run("cp", clip, site.mnt)
-        site.wait(timeout=HOUR)
-        # All read the very object that we have put there.
-        rclone, s3fs = ground.folder / "rclone.mnt", ground.folder / "s3fs.mnt"
-        pids = {
-            rclone: ground.mount(rclone, "rclone", "mount", "--read-only",
-                                 f"bench:{bucket.name}/download", rclone, env=bucket.rclone_env()),
-            s3fs: ground.mount(s3fs, "s3fs", bucket.name, s3fs, "-f", "-o",
-                               f"url=http://127.0.0.1:{bucket.port},use_path_request_style,ro,"
-                               f"passwd_file={bucket.passwords}"),
-            site.mnt: site.daemon.pid}
-        paths = {rclone: rclone / clip.name, s3fs: s3fs / "download" / clip.name,
-                 site.mnt: site.mnt / clip.name}
-
-        def timed(top):
-            if top == site.mnt:
-                site.cmd("evict", paths[top])
-                assert site.state(clip.name) == "evicted", "the file is still here"
-            forget(paths[top])
-            cpu = cpu_of(pids[top])
-            took = seconds(lambda: read(paths[top]))
-            return took, cpu_of(pids[top]) - cpu
-        for top in (rclone, s3fs):
-            run("cmp", clip, paths[top], timeout=HOUR)
+        down = Download(ground, bucket, "download", size)
+        for cold in (down.rclone, down.s3fs):
+            with cold() as (path, _):
+                run("cmp", down.clip, path, timeout=HOUR)
+        # Not where the head and the end are that an evicted file keeps here.
+        inner = range(8, (size >> 20) - 4)
         for number in ground.rounds:
-            for key, top in (("download", rclone), ("download s3fs", s3fs)):
-                (took, cpu), (their_took, their_cpu) = in_turns(
-                    number, lambda: timed(site.mnt), lambda top=top: timed(top))
-                ground.note(key, size / took / 1e6, size / their_took / 1e6)
-                ground.note(f"{key} cpu", cpu, their_cpu)
-        ground.unmount_others()
-        ground.drop(site)
+            chance = random.Random(number)
+            pieces = chance.sample(inner, PIECES)
+            works = {"download": (read, size),
+                     "download random": (lambda path: read_pieces(path, pieces), PIECES << 20)}
+            for key, (work, length) in works.items():
+                (took, cpu), *others = in_turns(number, *(
+                    lambda cold=cold: down.timed(cold, work)
+                    for cold in (down.evicted, down.rclone, down.s3fs)))
+                for row, (their_took, their_cpu) in zip((key, f"{key} s3fs"), others):
+                    ground.note(row, length / took / 1e6, length / their_took / 1e6)
+                    ground.note(f"{row} cpu", cpu, their_cpu)
+            ours, *others = in_turns(number, *(
+                lambda cold=cold: down.timed(cold, lambda path: read_pieces(path, pieces[:1]))[0]
+                for cold in (down.evicted, down.rclone, down.s3fs)))
+            for row, theirs in zip(("download first", "download first s3fs"), others):
+                ground.note(row, ours, theirs)
+        ground.drop(down.site)
 
 
 def sent_again(gate, size, start, kill, again):

@@ -37,10 +37,18 @@ ROWS = [
     Row("fsck full", "mediafs-fsck --full", "fio, direct", "MB/s", ">= 0.95"),
     Row("upload", "upload to S3", "rclone copyto", "MB/s", ">= 1.0"),
     Row("upload cpu", "CPU of that", "rclone", "s", "<= 0.5"),
+    Row("upload aws", "upload to S3", "aws s3 cp", "MB/s", ">= 1.0"),
+    Row("upload aws cpu", "CPU of that", "aws", "s", "<= 0.5"),
     Row("download", "read of an evicted file from S3", "rclone mount", "MB/s", ">= 1.0"),
     Row("download cpu", "CPU of that", "rclone mount", "s", "<= 0.5"),
     Row("download s3fs", "read of an evicted file from S3", "s3fs", "MB/s"),
     Row("download s3fs cpu", "CPU of that", "s3fs", "s"),
+    Row("download first", "its first MiB, in the middle", "rclone mount", "s", "<= 1"),
+    Row("download first s3fs", "the same", "s3fs", "s"),
+    Row("download random", "MiBs of it here and there", "rclone mount", "MB/s", ">= 1.0"),
+    Row("download random cpu", "CPU of that", "rclone mount", "s", "<= 0.5"),
+    Row("download random s3fs", "MiBs of it here and there", "s3fs", "MB/s"),
+    Row("download random s3fs cpu", "CPU of that", "s3fs", "s"),
     # Four connections with parts of 16 MiB, and a MiB for all else that goes through the gate.
     Row("resent", "sent again after kill -9 half way", "rclone copyto", "MB", "<= 68.2", "ours"),
     Row("visible", "close to visible at editorial, median", "", "s"),
@@ -48,6 +56,7 @@ ROWS = [
     Row("visible unsettled", "p95 with ingest.settle = 0", "", "s", "<= 5", "ours", 100000),
     Row("link", "upload over a limited link", "one plain TCP stream", "MB/s", ">= 0.95"),
     Row("link rclone", "upload over a limited link", "rclone copyto", "MB/s", ">= 1.0"),
+    Row("link read", "read of an evicted file over it", "rclone mount", "MB/s", ">= 1.0"),
     # A block over a line of 20 Mbit/s takes 1.7 s by itself.
     Row("link reader", "first block for a reader beside it", "", "s", "<= 2", "ours"),
 ]
@@ -116,7 +125,7 @@ class Table:
                 and row.key in self.samples]
 
     def lines(self):
-        form = "{:<18} {:<38} {:>14}  {:<27} {:>7}  {:>6} {:<14} {:<16} {}"
+        form = "{:<24} {:<38} {:>14}  {:<27} {:>7}  {:>6} {:<14} {:<16} {}"
         yield form.format("row", "what", "ours", "beside", "theirs", "ratio", "  range", "goal",
                           "met")
         for out in self.results():

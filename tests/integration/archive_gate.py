@@ -15,7 +15,8 @@ ASKED = (b"<?xml version=\"1.0\"?><Error><Code>RestoreAlreadyInProgress</Code></
 
 
 class ArchiveGate(Gate):
-    def __init__(self, target_port):
+    def __init__(self, target_port, prefix="show 1"):
+        self.prefix = prefix
         self.archived = {}     # name: "archived", "restoring" or "restored"
         self.tiering = set()   # of those, what is of Intelligent-Tiering
         self.asked = []        # (name, body) of each POST ?restore
@@ -24,7 +25,7 @@ class ArchiveGate(Gate):
 
     def name_of(self, target):
         path = urllib.parse.unquote(target.split("?")[0])
-        return next((name for name in self.archived if path.endswith(f"/show 1/{name}")), None)
+        return next((name for name in self.archived if path.endswith(f"/{self.prefix}/{name}")), None)
 
     def copy_up(self, link, state):
         client, server = link
@@ -40,6 +41,8 @@ class ArchiveGate(Gate):
                 fields = dict(line.split(b":", 1) for line in head.split(b"\r\n")[1:])
                 length = int(fields.get(b"Content-Length", fields.get(b"content-length", b"0")))
                 answer = None
+                with self.lock:
+                    self.wait_while_stalled(link, head.split(b"\r\n")[0])
                 method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
                 name = self.name_of(target)
                 source = self.name_of(fields.get(b"x-amz-copy-source", b"").decode())

@@ -2,13 +2,13 @@
 
 /*
  * A monotonic clock that runs at another speed, for LD_PRELOAD. The file that MEDIAFS_CLOCK names
- * holds one double, mapped by all who use it: how many seconds pass in one. It may be changed at
- * any moment; the clock never jumps and never goes back.
+ * holds three doubles, mapped by all who use it: how many seconds pass in one, how many the
+ * machine was asleep, which is what CLOCK_BOOTTIME alone counts, and how many the time of day is
+ * ahead. All may be changed at any moment; the clock never jumps and never goes back.
  *
  * Changed are clock_gettime() of the monotonic clocks and all waits of the daemon and of libcurl:
  * condition variables (all of ours wait on the monotonic clock), poll(), ppoll().
- * Not changed: the time of day (a server would refuse the signatures) and what the kernel itself
- * times (TCP's retransmissions and user time-out).
+ * Not changed: what the kernel itself times (TCP's retransmissions and user time-out), and files.
  *
  * A wait sleeps at most SLICE_NS of the real clock at once, so that a change of the speed bites.
  */
@@ -35,13 +35,14 @@ static struct {
 	double speed;              /* since then */
 } now = { .taken = ATOMIC_FLAG_INIT };
 
-static _Atomic(const double *) wanted;
+static _Atomic(const double *) wanted; /* the speed; asleep; ahead */
 
 __attribute__((constructor)) static void map_speed(void)
 {
 	const char *path = getenv("MEDIAFS_CLOCK");
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	void *page = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(double), PROT_READ, MAP_SHARED, fd, 0);
+	void *page =
+		fd < 0 ? MAP_FAILED : mmap(NULL, 3 * sizeof(double), PROT_READ, MAP_SHARED, fd, 0);
 
 	if (fd >= 0)
 		(void)close(fd);
@@ -90,14 +91,27 @@ static int64_t shown_now_ns(double *ret_speed)
 	return shown_ns;
 }
 
+/* Of the second or third number. */
+static int64_t wanted_ns(int index)
+{
+	const volatile double *numbers = atomic_load(&wanted);
+
+	return numbers ? (int64_t)(numbers[index] * (double)NS) : 0;
+}
+
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	double speed;
 
 	if (id != CLOCK_MONOTONIC && id != CLOCK_MONOTONIC_RAW && id != CLOCK_MONOTONIC_COARSE &&
-	    id != CLOCK_BOOTTIME)
-		return (int)syscall(SYS_clock_gettime, id, ts);
-	*ts = ts_of(shown_now_ns(&speed));
+	    id != CLOCK_BOOTTIME) {
+		int r = (int)syscall(SYS_clock_gettime, id, ts);
+
+		if (r == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
+			*ts = ts_of(ns_of(ts) + wanted_ns(2));
+		return r;
+	}
+	*ts = ts_of(shown_now_ns(&speed) + (id == CLOCK_BOOTTIME ? wanted_ns(1) : 0));
 	return 0;
 }
 

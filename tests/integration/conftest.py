@@ -3,6 +3,7 @@ import os
 import pathlib
 import struct
 import sys
+import zlib
 
 import pytest
 
@@ -55,6 +56,20 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=[item for item in items
                                              if "tier" not in item.fixturenames])
         items[:] = [item for item in items if "tier" in item.fixturenames]
+    take_turns(config, items)
+
+
+def take_turns(config, items):
+    """Of two legs each gets half (contrib/run-tests --turns); the other one cannot have all."""
+    turn = os.environ.get("MEDIAFS_TEST_TURN")
+    if not turn:
+        return
+
+    def is_other(item):
+        return (not item.get_closest_marker("one_thread") and
+                (zlib.crc32(item.nodeid.encode()) & 1) != int(turn))
+    config.hook.pytest_deselected(items=[item for item in items if is_other(item)])
+    items[:] = [item for item in items if not is_other(item)]
 
 
 def pytest_runtest_setup(item):
@@ -130,11 +145,28 @@ def clock(clock_library, tmp_path):
     path = tmp_path / "clock"
 
     class Clock:
-        environment = {"LD_PRELOAD": str(clock_library), "MEDIAFS_CLOCK": str(path)}
+        environment = {"LD_PRELOAD": str(clock_library), "MEDIAFS_CLOCK": str(path),
+                       "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") +
+                       ":verify_asan_link_order=0"}
 
         @staticmethod
-        def set(speed):
-            with open(path, "r+b" if path.exists() else "wb", buffering=0) as out:
-                out.write(struct.pack("d", speed))
-    Clock.set(1)
+        def put(index, number):
+            with open(path, "r+b", buffering=0) as out:
+                out.seek(index * struct.calcsize("d"))
+                out.write(struct.pack("d", number))
+
+        @classmethod
+        def set(cls, speed):
+            cls.put(0, speed)
+
+        @classmethod
+        def passes_asleep(cls, seconds):
+            """The machine was asleep for so long by now."""
+            cls.put(1, seconds)
+
+        @classmethod
+        def is_ahead(cls, seconds):
+            """Of the time of day."""
+            cls.put(2, seconds)
+    path.write_bytes(struct.pack("ddd", 1, 0, 0))
     return Clock

@@ -10,6 +10,7 @@
  *   stop 1 PATTERN         who reads it is stopped, as by SIGSTOP
  *   hold 1 PATTERN         who reads it waits until the table says so no more; there is a file
  *                          of the table's name and ".held" then
+ *   holdsync 1 PATTERN     the same of who calls fsync()
  *   spoil 0 PATTERN        what is written has its first bit turned
  *   access ERRNO PATTERN   access() of such a path fails
  *   times ERRNO PATTERN    times cannot be set
@@ -186,9 +187,22 @@ ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t 
 	return next(in, in_offset, out, out_offset, length, flags);
 }
 
+static void hold(const char *call, int fd)
+{
+	char path[4096];
+
+	while (fault(call, fd)) {
+		(void)snprintf(path, sizeof(path), "%s.held", getenv("MEDIAFS_FAULT"));
+		(void)syscall(SYS_close, syscall(SYS_openat, AT_FDCWD, path,
+						 O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		(void)poll(NULL, 0, 5);
+	}
+}
+
 int fsync(int fd)
 {
 	NEXT(fsync);
+	hold("holdsync", fd);
 	FAIL("sync", fd);
 	if (fault("nosync", fd))
 		return 0;
@@ -204,24 +218,12 @@ int fdatasync(int fd)
 	return next(fd);
 }
 
-static void hold(int fd)
-{
-	char path[4096];
-
-	while (fault("hold", fd)) {
-		(void)snprintf(path, sizeof(path), "%s.held", getenv("MEDIAFS_FAULT"));
-		(void)syscall(SYS_close, syscall(SYS_openat, AT_FDCWD, path,
-						 O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-		(void)poll(NULL, 0, 5);
-	}
-}
-
 ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 {
 	NEXT(pread);
 	if (fault("stop", fd))
 		(void)raise(SIGSTOP);
-	hold(fd);
+	hold("hold", fd);
 	FAIL("read", fd);
 	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }
@@ -231,7 +233,7 @@ ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
 	NEXT(pread64);
 	if (fault("stop", fd))
 		(void)raise(SIGSTOP);
-	hold(fd);
+	hold("hold", fd);
 	FAIL("read", fd);
 	return maybe_flip(fd, buffer, next(fd, buffer, length, offset), offset);
 }

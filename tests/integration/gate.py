@@ -1,4 +1,5 @@
 """A gate in front of a server: counts, holds, cuts, changes what passes."""
+import collections
 import contextlib
 import socket
 import ssl
@@ -25,11 +26,14 @@ class Gate:
         self.stalled_most = 0
         self.refuse = None     # what the first line of requests holds that get 503 SlowDown
         self.refused = 0
+        self.retry_after = 0   # seconds that a refusal asks for
         self.reject = None     # what the header of requests holds that get 400, as by a server
+        self.reject_with = b"400 Bad Request", b"InvalidRequest"
         self.rejected = 0      # that does not know it
         self.pace = 0          # seconds that each 64 KiB to the server takes, on each connection
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
+        self.passed = collections.Counter()  # by such lines, bytes that went to the server
         self.copies = []       # first lines of requests that make the server copy an object
         self.links = set()
         self.context = None
@@ -82,6 +86,7 @@ class Gate:
                     line = data.split(b"\r\n", 1)[0]
                     if self.watch and self.watch in line:
                         self.seen.append(line)
+                        state["line"] = line
                     if b"\r\nx-amz-copy-source:" in data:
                         self.copies.append(line)
                     self.wait_while_stalled(link, line)
@@ -91,7 +96,7 @@ class Gate:
                         break
                     if self.reject and self.reject in data.split(b"\r\n\r\n", 1)[0]:
                         self.rejected += 1
-                        answer = b"400 Bad Request", b"InvalidRequest"
+                        answer = self.reject_with
                         break
                     if self.swallow and self.swallow in data:
                         self.swallow = None
@@ -102,6 +107,8 @@ class Gate:
                         if link not in self.links:
                             return
                     self.sent += len(data)
+                    if "line" in state:
+                        self.passed[state["line"]] += len(data)
                     self.lock.notify_all()
                 if self.pace:
                     threading.Event().wait(self.pace * len(data) / (1 << 16))
@@ -111,12 +118,12 @@ class Gate:
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
-    @staticmethod
-    def send_refusal(client, status, code):
+    def send_refusal(self, client, status, code):
         """An answer in the middle of the request: what is still on its way is thrown away."""
         body = b"<Error><Code>%s</Code></Error>" % code
-        client.sendall(b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-                       % (status, len(body), body))
+        wait = b"Retry-After: %d\r\n" % self.retry_after if self.retry_after else b""
+        client.sendall(b"HTTP/1.1 %s\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s"
+                       % (status, wait, len(body), body))
         while client.recv(1 << 16):
             pass
 
@@ -125,7 +132,7 @@ class Gate:
             return
         self.stalled += 1
         self.stalled_most = max(self.stalled_most, self.stalled)
-        while self.stall and link in self.links:
+        while self.stall and self.stall in line and link in self.links:
             self.lock.wait(0.1)
         self.stalled -= 1
 

@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -17,6 +18,13 @@ BUILD = pathlib.Path(os.environ.get("MEDIAFS_BUILD", "build")).resolve()
 CARD_RULES = BUILD / "src/card/cards"
 os.environ.setdefault("MEDIAFS_CARDS", str(CARD_RULES))  # for copies of programs too
 MEDIAFS = BUILD / "src/cli/mediafs"
+# Sanitizers make a start several times as long. Where a plain build was tested before, commands
+# that do no more than ask the daemon come from there, but in the tests that are about them.
+PLAIN = pathlib.Path(os.environ.get("MEDIAFS_PLAIN_BUILD", BUILD)).resolve() / "src/cli/mediafs"
+if not PLAIN.exists():
+    PLAIN = MEDIAFS
+ASKING = {"config", "evict", "fetch", "init", "log", "ls", "offloads", "pause", "pin", "resume",
+          "seal", "status", "umount", "unpin", "wait"}
 FSCK = BUILD / "src/cli/mediafs-fsck"
 BLOCK = 4 << 20
 # Sanitizers and a busy machine make everything slower, never different.
@@ -45,6 +53,16 @@ def sandboxed_child(program):
     return pid
 
 
+def count_open(pid, word):
+    """How many files with such a name a program has open; none when it has ended."""
+    names = []
+    with contextlib.suppress(FileNotFoundError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return sum(word in name for name in names)
+
+
 def wait_for(condition, what="a state", timeout=None):
     """Return condition()'s first true value; fail after the timeout."""
     deadline = time.monotonic() + (timeout or PATIENCE)
@@ -69,7 +87,9 @@ def run(*command, check=True, timeout=None, **options):
 
 
 def mediafs(*args, **options):
-    return run(MEDIAFS, *args, **options)
+    is_about_them = "test_cli.py" in os.environ.get("PYTEST_CURRENT_TEST", "")
+    asks = ASKING.intersection(map(str, args[:1])) and not is_about_them
+    return run(PLAIN if asks else MEDIAFS, *args, **options)
 
 
 def fsck(*args, **options):
@@ -129,6 +149,14 @@ class Callers:
             assert not thread.is_alive(), "a caller of a dead mount never came back"
 
 
+def with_setting(text, key, value):
+    """mediafs.conf with SECTION.KEY = VALUE, where it was not set before."""
+    section, _, name = key.rpartition(".") if key.startswith("tier.") else key.partition(".")
+    header = f"[{section.replace('.', ' ')}]"
+    before, found, after = f"\n{text}".partition(f"\n{header}\n")
+    return f"{before[1:]}\n{header}\n{name} = {value}\n{after if found else ''}"
+
+
 class Site:
     """One store, its mount point, its daemon."""
 
@@ -149,11 +177,15 @@ class Site:
         mediafs(*command)
         # Quick by default: tests wait for states, not for pauses meant for people. How full the
         # disk is on which they run is none of their business.
+        conf = self.store / "mediafs.conf"
+        text = conf.read_text()
         for key, value in {"ingest.settle": "0", "sync.poll": "100ms", "sync.flush": "50ms",
                            "space.reserve": "0%", "space.evict_above": "0%",
                            "transfer.overwrite_wait": "0",
                            **(settings or {})}.items():
-            mediafs("config", "set", key, value, "--store", self.store)
+            text = with_setting(text, key, value) if value else text
+        # Not by the command, for each: to start it takes most of what the machine can do.
+        conf.write_text(text)
 
     def mount(self, *options, check=True, env=None):
         """Start the daemon in the foreground and wait until its mount answers."""
@@ -185,6 +217,14 @@ class Site:
         self.daemon = None
         run("umount", "-l", self.mnt, check=False)
 
+    def threads(self, name):
+        """How many of the daemon's are called so."""
+        count = 0
+        for task in pathlib.Path(f"/proc/{self.daemon.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                count += (task / "comm").read_text() == name + "\n"
+        return count
+
     def close(self):
         """Whatever happened: nothing mounted, nothing running."""
         if self.daemon:
@@ -210,7 +250,21 @@ class Site:
                         timeout=(timeout or PATIENCE) + 30)
 
     def status(self):
-        return json.loads(self.cmd("status", "--json").stdout)
+        """What `mediafs status --json` gives, asked in its place as long as there is a daemon."""
+        folder = os.open(self.store / "run", os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(PATIENCE)
+                link.connect(f"/proc/self/fd/{folder}/control")
+                link.sendall(b'{"request": "status", "path": ""}\n')
+                with link.makefile("rb") as lines:
+                    answer = json.loads(lines.readline())
+        except (OSError, ValueError):
+            return json.loads(self.cmd("status", "--json").stdout)
+        finally:
+            os.close(folder)
+        assert answer.get("done") and not answer["code"], answer
+        return answer
 
     def state(self, path):
         """State of one file, from its xattr."""
@@ -229,6 +283,16 @@ class Site:
 
     def set(self, key, value):
         return self.cmd("config", "set", key, value)
+
+
+def same_bytes(left, right):
+    """Assert it; a program for each of thousands of files would take longer than to read them."""
+    with open(left, "rb") as ours, open(right, "rb") as theirs:
+        while True:
+            piece = ours.read(1 << 20)
+            assert piece == theirs.read(1 << 20), f"{left} and {right} differ"
+            if not piece:
+                return
 
 
 def same_tree(left, right):
@@ -250,7 +314,7 @@ def same_tree(left, right):
     assert not differ, f"{len(differ)} differ, such as {list(differ.items())[:4]}"
     for name, info in first.items():
         if info[0] >> 12 == 8:
-            run("cmp", pathlib.Path(left) / name, pathlib.Path(right) / name)
+            same_bytes(pathlib.Path(left) / name, pathlib.Path(right) / name)
 
 
 def loop_image(folder, size, kind="ext4"):

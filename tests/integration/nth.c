@@ -11,6 +11,8 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
+#include <netdb.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -235,6 +237,14 @@ INJECT(ATTR, -1, ssize_t, fgetxattr, (int fd, const char *name, void *value, siz
        (fd, name, value, size))
 INJECT(ATTR, -1, int, fremovexattr, (int fd, const char *name), (fd, name))
 
+INJECT(NET, EAI_AGAIN, int, getaddrinfo,
+       (const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **ret),
+       (host, service, hints, ret))
+INJECT(NET, -1, int, socket, (int domain, int type, int protocol), (domain, type, protocol))
+INJECT(NET, -1, int, getsockopt, (int fd, int level, int name, void *value, socklen_t *size),
+       (fd, level, name, value, size))
+INJECT(NET, -1, int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms),
+       (fds, count, timeout_ms))
 INJECT(NET, -1, int, connect, (int fd, const struct sockaddr *to, socklen_t size), (fd, to, size))
 INJECT(NET, -1, ssize_t, send, (int fd, const void *from, size_t length, int flags),
        (fd, from, length, flags))

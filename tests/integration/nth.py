@@ -2,7 +2,8 @@
 
 MEDIAFS_TEST_ROUNDS (default 1) is how many N are taken, by chance, of each class of calls; 0 takes
 every one; "places" takes the first call of each place in the program, told apart by its stack: of
-thousands of allocations some hundred. Another MEDIAFS_TEST_SEED than 1 chooses others.
+thousands of allocations some hundred ("places/8": an eighth of them). Another MEDIAFS_TEST_SEED than
+1 chooses others.
 """
 import errno
 import mmap
@@ -62,10 +63,13 @@ class Nth:
         self.disarm()
         return sorted(set(struct.unpack(f"<{PLACES}q", self.memory[HEAD:])) - {0})
 
-    def turns(self, kind, work):
-        """(N, place) to take, of the calls that work() makes."""
-        if ROUNDS == "places":
-            return [(1, place) for place in self.places(kind, work)]
+    def turns(self, kind, work, step=None):
+        """(N, place) to take, of the calls that work() makes. @step: turns are quick, so each
+        step-th place where one call was enough else."""
+        rounds = f"places/{step}" if step and ROUNDS == "1" else ROUNDS
+        if rounds.startswith("places"):
+            step = int(rounds.partition("/")[2] or 1)
+            return [(1, place) for place in self.places(kind, work)[SEED % step::step]]
         total = self.count(kind, work)
         if ROUNDS == "0":
             return [(number, ANY) for number in range(1, total + 1)]

@@ -11,6 +11,7 @@ from lib import run
 
 MIB = 1 << 20
 PART = 16 * MIB
+SIDE_BY_SIDE = 8  # small files, each way
 PARALLEL = 4  # parts on their way, where it begins
 AT_MOST = f"&parallel={PARALLEL}"  # for tests that count what is sent again
 

@@ -11,6 +11,8 @@ import pytest
 import cards
 from lib import CARD_RULES, MEDIAFS, mediafs, run
 
+pytestmark = pytest.mark.one_thread
+
 
 def look(path, *options, env=None):
     """(exit code, what mediafs card says)"""
@@ -115,6 +117,38 @@ def test_two_reels_on_one_card(tmp_path):
     code, card = look(top)
     assert (code, kinds(card)) == (5, ["two-reels"])
     assert card["reels"] == ["A004R1JL", "B001R9ZZ"]
+    assert {clip["name"][:8]: clip["reel"] for clip in card["clips"]} == {
+        "A004C010": "A004R1JL", "A004C011": "A004R1JL", "B001C001": "B001R9ZZ"}
+
+
+def test_one_take_on_two_days_is_two_clips(tmp_path):
+    """A recorder's card holds several days, whose takes have the same names."""
+    days = ["25Y01M15", "25Y01M16"]
+    top = card_of(tmp_path, "SDINFO.TXT", *(f"{day}/S01T01{end}.WAV" for day in days
+                                            for end in ("_1", "_2")))
+    code, card = look(top)
+    assert (code, kinds(card), card["reels"]) == (5, ["two-reels"], days)
+    assert [(clip["name"], clip["reel"], clip["files"]) for clip in card["clips"]] == [
+        ("S01T01", day, 2) for day in days]
+    assert card["other_files"] == 0
+
+
+def test_gopro_in_the_round(tmp_path):
+    code, card = look(card_of(tmp_path, "DCIM/100GOPRO/GS010001.360", "DCIM/100GOPRO/GS020001.360",
+                              "DCIM/100GOPRO/GS010001.LRV", "DCIM/100GOPRO/GS010001.THM"))
+    assert (code, kinds(card)) == (0, [])
+    assert [(clip["name"], clip["segments"], clip["files"]) for clip in card["clips"]] == [
+        ("0001", 2, 4)]
+
+
+def test_what_is_no_clip_does_not_make_a_card_empty(tmp_path):
+    """A person would format it."""
+    top = card_of(tmp_path, "DCIM/100GOPRO/photos.raw=0", "MISC/version.txt")
+    os.truncate(top / "DCIM/100GOPRO/photos.raw", 30 << 20)
+    code, card = look(top)
+    assert (code, card["clip_count"], card["other_files"]) == (0, 0, 0)
+    said = mediafs("card", top).stdout
+    assert "of no clip that the rules know" in said and "empty" not in said
 
 
 @pytest.mark.parametrize("kind, names, family", [
@@ -215,6 +249,12 @@ def test_the_rules_of_a_store(tmp_path, plain):
     assert look(top, "--store", plain.store)[1]["family"] == "newcam"
     shutil.copytree(top, plain.mnt / "CARD")
     assert look(plain.mnt / "CARD")[1]["family"] == "newcam"
+    # Who copies it into that volume hears what is missing.
+    (plain.store / "cards.d/new.conf").write_text(
+        "[newcam]\ntitle = New Camera\nmarker = NEWCAM/\nmedia = NEWCAM/(?<clip>[^/]+)\\.new\n"
+        "required = NEWCAM/(?<clip>[^/]+)\\.xml\n")
+    said = mediafs("offload", "--name", "C1", top, plain.mnt / "day1").stdout
+    assert "New Camera" in said and "clip1 lacks its sidecar file" in said
 
 
 BROKEN = [

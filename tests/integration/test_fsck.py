@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from lib import BLOCK, FSCK, flip, fsck, pattern, wait_for
+from lib import BLOCK, FSCK, count_open, flip, fsck, pattern, wait_for
 
 SIZE = 2 * BLOCK + 1000
 CORRECTED, LEFT, OPERATIONAL, USAGE, CANCELLED = 1, 4, 8, 16, 32
@@ -301,10 +301,13 @@ def test_a_rebuilt_catalog_keeps_pins(cart):
     cart.cmd("pin", cart.mnt / "gone.mov")
     cart.umount()
     (cart.tree / "gone.mov").unlink()
+    (cart.tree / "folder/unknown.mov").write_bytes(b"the old catalog never heard of it")
     report = check("--rebuild-catalog", cart.store, code=CORRECTED)
     assert [find["path"] for find in findings(report, "pin")] == ["gone.mov", ""]
     cart.mount()
-    for name, pin in (("folder/pinned.mov", b"1"), ("free.mov", b"0")):
+    put(cart, "folder/later.mov", 3)
+    for name, pin in (("folder/pinned.mov", b"1"), ("free.mov", b"0"), ("folder", b"1"),
+                      ("folder/unknown.mov", b"1"), ("folder/later.mov", b"1")):
         assert os.getxattr(cart.mnt / name, "user.mediafs.pin") == pin
     cart.umount()
     # What cannot be read cannot be kept: that is said.
@@ -415,20 +418,12 @@ def test_sigint_ends_it_with_32_and_nothing_half_done(sites, tier):
     with subprocess.Popen([FSCK, "--full", "--remote", cart.store], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         # It has the store's lock: it is at work.
-        wait_for(lambda: running.poll() is not None or f"{cart.store}/run/lock" in
-                 "".join(os.readlink(f"/proc/{running.pid}/fd/{name}")
-                         for name in fds(running.pid)), "the lock")
+        wait_for(lambda: running.poll() is not None or
+                 count_open(running.pid, f"{cart.store}/run/lock"), "the lock")
         running.send_signal(signal.SIGINT)
         running.wait(60)
         assert running.returncode in (CANCELLED, 0)  # 0: it was faster
     assert not findings(check("--full", cart.store))
-
-
-def fds(pid):
-    try:
-        return os.listdir(f"/proc/{pid}/fd")
-    except FileNotFoundError:
-        return []
 
 
 @pytest.mark.parametrize("args", [(), ("-n", "-p", "x"), ("--nonsense", "x"), ("x", "y"),

@@ -121,6 +121,48 @@ def test_a_clip_that_is_shorter_than_it_says_is_not_sealed(carts, tmp_path):
     assert carts.cmd("safe", "--offload", top).stdout.startswith("SAFE IN THE VOLUME")
 
 
+def test_a_clip_that_a_person_says_is_whole_holds_nothing_off(carts):
+    """Sealed by hand, or opened on purpose: what comes later is not kept waiting for it."""
+    top = carts.mnt / "26Y11M28"
+    top.mkdir()
+    (top / "12A-T003.WAV").write_bytes(media.wav()[:9000])
+    wait_for(lambda: [event for event in carts.events() if event["event"] == "no history"],
+             "the historian to look")
+    assert not (top / "ascmhl").exists()
+    assert manifest("create", top)[0] == 0
+    mediafs("seal", top)
+    settled(carts)
+    for number in (4, 5):
+        before = len(generations(top))
+        (top / f"12A-T00{number}.WAV").write_bytes(media.wav())
+        settled(carts)
+        assert len(generations(top)) == before + 1 and manifest("verify", top)[0] == 0
+        mediafs("unseal", top)
+    # One that is cut off comes to what is sealed: that is waited for.
+    mediafs("seal", top)
+    (top / "12A-T006.WAV").write_bytes(media.wav()[:9000])
+    wait_for(lambda: any("T006.WAV is shorter" in event["detail"] for event in carts.events()
+                         if event["event"] == "no history"), "a word about the second one")
+    assert len(generations(top)) == before + 1
+
+
+def test_status_tells_of_the_cards_that_are_asked_for(carts, tmp_path):
+    """Of two in one folder, one that is done with and one that waits."""
+    def told(path=""):
+        said = json.loads(carts.cmd("status", carts.mnt / path, "--json").stdout)["offloads"]
+        return sorted((card["path"], card["state"] == "settled") for card in said)
+
+    copy(carts, tmp_path, "sony-xavc", "day1/A")
+    settled(carts)
+    copy(carts, tmp_path, "arri", "day1/B", settle="1h")
+    carts.wait(state="verified")
+    wait_for(lambda: ("day1/B/A004R1JL", False) in told(), "the second card")
+    assert told() == told("day1") == [("day1/A", True), ("day1/B/A004R1JL", False)]
+    assert told("day1/A") == [("day1/A", True)]
+    assert told("day1/B") == [("day1/B/A004R1JL", False)]
+    assert told("day1/B/A004R1JL/A004R1JL.ale") == []
+
+
 def test_status_tells_of_cards_that_arrive(carts, tmp_path):
     def status(path=""):
         return carts.cmd("status", carts.mnt / path, "--json")

@@ -368,6 +368,7 @@ def mutated(chance, data):
     return bytes(data)
 
 
+@pytest.mark.one_thread
 def test_mutated_archives_hurt_nobody(volume, place, source, tmp_path):
     """Nothing outside the folder, nothing half, no crash: of reader, command or daemon."""
     chance = random.Random(int(os.environ.get("MEDIAFS_TEST_SEED", "1")))

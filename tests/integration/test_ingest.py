@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from lib import Site, flip, fsck, loop_image, run, same_tree, tool, wait_for
+from lib import Site, count_open, flip, fsck, loop_image, run, same_tree, tool, wait_for
 from posix_calls import as_user, fallocate
 
 BLOCK = 4 << 20
@@ -266,6 +266,21 @@ def test_replaced_while_it_is_verified(plain):
             out.write(b"patched")
     plain.wait("project.xml", "verified")
     check_verified(plain, "project.xml")
+    no_damage(plain)
+
+
+def test_what_was_removed_is_not_read_to_its_end(plain):
+    """Hours of it, by all who verify: the next file does not wait for them."""
+    removed = [plain.mnt / f"removed{number}" for number in range(4)]
+    for path in removed:
+        with open(path, "wb") as file:
+            file.truncate(8 << 40)
+    wait_for(lambda: count_open(plain.daemon.pid, "tree/removed") >= 2, "two of them to be read")
+    for path in removed:
+        path.unlink()
+    (plain.mnt / "next").write_bytes(b"next")
+    check_verified(plain, "next", b"next")
+    wait_for(lambda: not count_open(plain.daemon.pid, "tree/removed"), "their room to be given back")
     no_damage(plain)
 
 

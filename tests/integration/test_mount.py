@@ -1,16 +1,19 @@
 """A mount: what is special about ours, how it begins and how it ends."""
+import contextlib
 import fcntl
 import mmap
 import os
+import pathlib
 import pwd
 import signal
 import stat
+import subprocess
 import threading
 
 import pytest
 
 import posix_names
-from lib import BLOCK, Site, fsck, is_mounted, mediafs, pattern, run, wait_for
+from lib import BLOCK, MEDIAFS, PATIENCE, Site, fsck, is_mounted, mediafs, pattern, run, wait_for
 from posix_calls import LIBC, as_user, attempt, read, write
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as several users: needs root")
@@ -95,6 +98,18 @@ def test_a_folder_is_listed_from_the_kernels_memory(plain):
         return listed == names
 
     wait_for(is_kept, "the kernel to keep the list")
+
+
+def test_our_attributes_of_an_open_file(cart):
+    """What is known of a file does not hide while a player has it open."""
+    path = cart.mnt / "file"
+    with open(path, "wb") as file:
+        file.write(b"twelve bytes")
+        reader = open(path, "rb")
+    with reader:
+        cart.wait_state("file", "stored")
+        assert os.getxattr(path, "user.mediafs.copies") == b"1"
+        assert len(os.getxattr(path, "user.mediafs.digest")) == 32
 
 
 def test_our_attributes(plain):
@@ -239,6 +254,14 @@ def test_a_signal_ends_the_mount_cleanly(plain):
     plain.wait_state("file", "verified")
 
 
+def new_digest(path, old):
+    """It is verified; what the mapping brings late can take its digest away once more."""
+    with contextlib.suppress(OSError):
+        return (os.getxattr(path, "user.mediafs.state") == b"verified" and
+                os.getxattr(path, "user.mediafs.digest") != old)
+    return False
+
+
 def test_a_mapping_written_while_others_read(plain):
     """Where reads pass through, a mapping of a handle opened meanwhile is not seen by the daemon."""
     path = plain.mnt / "clip"
@@ -254,8 +277,7 @@ def test_a_mapping_written_while_others_read(plain):
     assert os.pread(reader, 4, 0) == b"head"
     os.close(handle)
     os.close(reader)
-    wait_for(lambda: os.getxattr(path, "user.mediafs.state") == b"verified"
-             and os.getxattr(path, "user.mediafs.digest") != digest, "the new digest")
+    wait_for(lambda: new_digest(path, digest), "the new digest")
     # Once more, by the mapping alone.
     digest = os.getxattr(path, "user.mediafs.digest")
     reader = os.open(path, os.O_RDONLY)
@@ -264,8 +286,7 @@ def test_a_mapping_written_while_others_read(plain):
         view[70_000:70_005] = b"again"
     os.close(handle)
     os.close(reader)
-    wait_for(lambda: os.getxattr(path, "user.mediafs.state") == b"verified"
-             and os.getxattr(path, "user.mediafs.digest") != digest, "the new digest")
+    wait_for(lambda: new_digest(path, digest), "the new digest")
     assert read(path) == read(plain.tree / "clip")
 
 
@@ -347,6 +368,19 @@ def test_as_an_ordinary_user(ordinary):
             assert site.daemon.wait(60) == 0
     found = ordinary(use)
     assert found == [b"BYTEs", b"BYTEs", 1, 0, b"BYTEs", "EPERM"]
+
+
+def test_umount_waits_a_moment_for_whom_nobody_sees(plain):
+    """A mount within it stands for a monitor that looks: no process has anything open."""
+    (plain.mnt / "within").mkdir()
+    run("mount", "-t", "tmpfs", "within", plain.mnt / "within")
+    with subprocess.Popen([MEDIAFS, "umount", plain.mnt]) as umount:
+        wait_for(lambda: "nanosleep" in pathlib.Path(f"/proc/{umount.pid}/wchan").read_text(),
+                 "a pause")
+        run("umount", plain.mnt / "within")
+        assert umount.wait(PATIENCE) == 0
+    assert plain.daemon.wait(PATIENCE) == 0
+    plain.daemon = None
 
 
 @pytest.mark.parametrize("control", [False, True])

@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from lib import BLOCK, MEDIAFS, Site, loop_image, mediafs, pattern, run, same_tree, tool
+from lib import BLOCK, MEDIAFS, Site, loop_image, mediafs, pattern, run, same_bytes, same_tree, \
+    tool
 from offload_help import ALE, CLIP, MARKER, MHL, REEL, SMALL, Card, cards, faulty, images, \
     leftovers, names_below, no_histories, offload, results  # noqa: F401  (fixtures)
 
@@ -169,7 +170,7 @@ def test_what_was_copied_by_hand_a_moment_ago(plain, cards):
     assert process.returncode == 0
     assert names_below(top) == names_below(card.point)
     for name in names_below(top):
-        run("cmp", top / name, card.point / name)
+        same_bytes(top / name, card.point / name)
 
 
 def test_names_are_refused_before_anything_is_written(plain, cards):
@@ -400,6 +401,13 @@ def test_what_is_here_already_is_not_copied(plain, cards):
     same_tree(card.point, plain.mnt / "all" / REEL)
 
 
+def test_nothing_on_it_is_no_card_that_was_copied(plain, tmp_path):
+    """A person who names the folder on which it was to be mounted is not told to format it."""
+    (tmp_path / "A001").mkdir()
+    said = mediafs("offload", tmp_path / "A001", plain.mnt).stdout
+    assert "there is nothing on it" in said and "format" not in said and "all of it" not in said
+
+
 def test_several_cards_and_one_folder_twice(plain, cards):
     first, second = cards().fill(), cards("B001R2EC").fill(seed=8)
     done = offload(first.point, second.point, plain.mnt / "two")
@@ -430,7 +438,22 @@ def test_what_is_unfinished_is_never_sent(cart, tier, cards):
     assert {line["path"]: line["ignored_by"] for line in ignored if "ignored_by" in line} == {
         f"{REEL}/{MARKER}": ".*.mediafs-part*", f"{REEL}/{REEL}/.x.mov.mediafs-part":
         ".*.mediafs-part*"}
+
+    def reasons(folder):
+        said = cart.cmd("safe", "--json", "--offload", folder, check=False)
+        return {reason["reason"]: [file["detail"] for file in reason["files"]]
+                for reason in json.loads(said.stdout)["reasons"]}
+    # Without the card nobody can say what lacks; that something does is known, in its folder too.
+    cart.set("safe.copies", "1")
+    cart.set("safe.offsite", "0")
+    marker, part = f"{REEL}/{MARKER}", f"{REEL}/{REEL}/.x.mov.mediafs-part"
+    assert {why: sorted(names) for why, names in reasons(top).items()} == {
+        "unfinished": sorted([marker, part])}
+    assert reasons(top / REEL) == {"unfinished": [marker, part]}
+    (top / REEL / ".x.mov.mediafs-part").unlink()
+    assert reasons(top / REEL) == reasons(top) == {"unfinished": [marker]}
     (top / ALE).rmdir()
     offload(card.point, cart.mnt)
     assert not leftovers(top)
     cart.wait(state="stored")
+    assert reasons(top / REEL) == reasons(top) == {}

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from disk import Shutdown
-from lib import BLOCK, MEDIAFS, PATIENCE, pattern, run, same_tree, wait_for
+from lib import BLOCK, MEDIAFS, PATIENCE, pattern, run, same_bytes, same_tree, wait_for
 from offload_help import MARKER, REEL, cards, check_honest, faulty, images, leftovers, \
     names_below, no_histories, offload, results  # noqa: F401  (fixtures)
 
@@ -74,13 +74,13 @@ def test_the_card_is_gone_in_the_middle(plain, library, tmp_path):
         there = [name for name in names_below(top) if name != MARKER]
         assert there == ["clip0.mov", "clip1.mov", "clip2.mov"] and MARKER in names_below(top)
         for name in there:
-            run("cmp", top / name, copy / name)
+            same_bytes(top / name, copy / name)
         disk.restart()
         again = results(offload(card, plain.mnt / "x", "--name", "pulled"))
         assert {path for path, what in again.items() if what == "there"} == set(there)
         assert not leftovers(top)
         for path in again:
-            run("cmp", top / path, copy / path)
+            same_bytes(top / path, copy / path)
     finally:
         disk.close()
 
@@ -142,3 +142,22 @@ def test_interrupted_and_offline(plain, cards):
     plain.umount()
     lost = offload(card.point, plain.store / "tree", code=4)
     assert "not mounted" in lost.errors[0]
+
+
+def test_who_puts_a_command_aside_and_goes_on_gets_his_answer(plain):
+    """^Z and fg while the daemon is asked: that ends a recv() with a time limit by EINTR."""
+    os.kill(plain.daemon.pid, signal.SIGSTOP)
+    try:
+        with subprocess.Popen([str(MEDIAFS), "metrics", "--store", plain.store],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
+            call = pathlib.Path(f"/proc/{asking.pid}/syscall")
+            wait_for(lambda: call.read_text(encoding="ascii").startswith("45 "), "recv()")
+            asking.send_signal(signal.SIGSTOP)
+            wait_for(lambda: stat_of(asking)[0] == "T", "it to be put aside")
+            asking.send_signal(signal.SIGCONT)
+            wait_for(lambda: stat_of(asking)[0] != "T", "it to go on")
+            os.kill(plain.daemon.pid, signal.SIGCONT)
+            out, err = asking.communicate(timeout=PATIENCE)
+    finally:
+        os.kill(plain.daemon.pid, signal.SIGCONT)
+    assert asking.returncode == 0 and "mediafs_" in out, (asking.returncode, err)

@@ -7,6 +7,7 @@ import pytest
 
 import cards
 from lib import fsck, mediafs, wait_for
+from test_histories import QUICK, copy_in, settled
 
 
 def offloads(path, command="offloads"):
@@ -72,6 +73,38 @@ def test_a_day_of_cards(plain, tmp_path):
         assert (offload["other_bytes"], offload["other_bytes_path"]) == differs
     assert f"with other bytes in 1 file of the same path ({name})" in \
         mediafs("offloads", plain.mnt).stdout
+
+
+def test_a_recorders_day_makes_no_card_of_the_whole_show(sites, tmp_path):
+    """Its marker is seen from two folders above, where no other card is: nothing there is sealed."""
+    site = sites("plain", settings=QUICK).mount()
+    site.set("manifest.settle", "1h")
+    for day, kinds in (("day1", ("sound-mono", "arri")), ("day2", ("sound-mono", "arri-35"))):
+        for kind in kinds:
+            shutil.copytree(cards.make(tmp_path / f"{day}-{kind}", kind), site.mnt / "show" / day,
+                            dirs_exist_ok=True)
+    site.set("manifest.settle", QUICK["manifest.settle"])
+    settled(site)
+    wanted = {"day1/25Y01M15": "sound-devices", "day1/A004R1JL": "arri",
+              "day2/25Y01M15": "sound-devices", "day2/A_0001_1DVA": "arri-35"}
+    assert {path: offload["family"] for path, offload in offloads(site.mnt).items()} == {
+        f"show/{path}": family for path, family in wanted.items()}
+    assert sorted(str(path.parent.relative_to(site.mnt / "show")) for path in
+                  (site.mnt / "show").rglob("ascmhl")) == sorted(wanted)
+
+
+def test_each_copy_of_a_card_has_a_history_of_its_own(sites, tmp_path):
+    """That is no other content under the name of one of the card's files."""
+    site = sites("plain", settings=QUICK).mount()
+    source = cards.make(tmp_path / "card", "sony-xavc")
+    for day in ("day1", "day2"):
+        copy_in(site, source, f"{day}/B_ROLL")
+        settled(site)
+    tables = [site.mnt / day / "B_ROLL/ascmhl/ascmhl_chain.xml" for day in ("day1", "day2")]
+    assert tables[0].read_bytes() != tables[1].read_bytes()
+    for offload in offloads(site.mnt).values():
+        assert offload["same_reel"] and (offload["other_bytes"], offload["other_bytes_path"]) == (
+            0, None)
 
 
 def test_no_card(plain):

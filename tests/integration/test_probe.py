@@ -10,6 +10,8 @@ import pytest
 import media
 from lib import BUILD, PATIENCE, run
 
+pytestmark = pytest.mark.one_thread
+
 PROBE = BUILD / "src/cli/mediafs-probe"
 # How many damaged files; 5 000 and more by hand.
 DAMAGED = int(os.environ.get("MEDIAFS_TEST_DAMAGED", "100"))

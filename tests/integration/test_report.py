@@ -16,6 +16,8 @@ import pytest
 import media
 from lib import BUILD, PATIENCE, Site, fsck, mediafs, run
 
+pytestmark = pytest.mark.one_thread
+
 # Clips on the large card; 1 000 by hand.
 CLIPS = int(os.environ.get("MEDIAFS_TEST_CLIPS", "25"))
 HOSTILE = ["<img src=x onerror=alert(1)>", "a&amp;b\"'c", "two\nlines\ttab", "rtl\u202egpj.exe",
@@ -146,6 +148,18 @@ def test_csv_says_what_is_known_of_each_clip(day):
         assert by_name[wanted]["Camera"] == "Sony ILCE-6700 (7)"
         # What the picture says goes before its sidecar.
         assert by_name[wanted]["Start TC"] == "01:00:00;02" and by_name[wanted]["Frames"] == "60"
+
+
+def test_of_two_reels_on_one_card_each_clip_has_its_own(plain, tmp_path):
+    names = ["A247C001_260812AB", "B001C001_260812AB"]
+    for name in names:
+        put(plain.mnt / "CARD/XDROOT/Clip" / f"{name}.MXF", b"nothing")
+        put(plain.mnt / "CARD/XDROOT/Clip" / f"{name}M01.XML", b"<x/>")
+    plain.wait("CARD", "verified")
+    plain.cmd("report", plain.mnt, "--csv", tmp_path / "x.csv", "--html", tmp_path / "x.html")
+    assert [row["Reel Name"] for row in read_csv(tmp_path / "x.csv")] == ["A247", "B001"]
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert all(f"<bdi>{reel}</bdi></td>" in page for reel in ("A247", "B001"))
 
 
 def test_ale_is_a_file_each_rate(day):

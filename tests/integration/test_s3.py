@@ -2,17 +2,18 @@
 import json
 import os
 import pathlib
+import subprocess
 import time
 
 import pytest
 
 import s3_servers
 from gate import Gate
-from lib import BLOCK, fsck, mediafs, pattern, run, same_tree, wait_for
-from s3_bucket import MIB, PART, make_certificate, tier_error
+from lib import BLOCK, MEDIAFS, PATIENCE, fsck, mediafs, pattern, run, same_tree, wait_for
+from s3_bucket import MIB, PART, SIDE_BY_SIDE, make_certificate, tier_error
 from test_main_job import make_card
 
-SIDE_BY_SIDE = 8
+READ_AHEAD_SIDE_BY_SIDE = 4  # blocks of who reads on
 
 
 def test_the_main_job(any_bucket, sites, tmp_path):
@@ -232,6 +233,7 @@ def test_a_server_that_is_gone_and_back(bucket, gate, sites):
         with pytest.raises(OSError):
             clip.read(BLOCK)
     gate.open()
+    cart.set("transfer.hydrate_timeout", "")
     cart.wait("new.mov")
     assert (cart.mnt / "old.mov").read_bytes() == old
 
@@ -293,6 +295,51 @@ def test_small_files_go_side_by_side(bucket, gate, sites):
     puts = [line for line in gate.seen if line.startswith(b"PUT")]
     assert len(puts) == 22, puts
     assert len(gate.copies) == 1, "one content, sent once"
+
+
+def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
+    cart = sites("cart", tier=bucket.url(gate.port),
+                 settings={"transfer.read_ahead": "48M"}).mount()
+    data = pattern(16 * BLOCK)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    cart.umount()
+    cart.mount()  # what is here comes from there, and is seen to be read
+    gate.watch = gate.stall = b"clip.mov"
+
+    def start_read(to, first, count):
+        return subprocess.Popen(["dd", f"if={cart.mnt}/clip.mov", f"of={to}", f"bs={MIB}",
+                                 f"skip={first}", f"count={count}", "status=none"])
+    playing = start_read(tmp_path / "played", 0, 5)
+    wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE, "blocks to be asked for")
+    # Who seeks waits for none of them, and what had not begun is not wanted any more.
+    seeking = start_read(tmp_path / "sought", 14 * BLOCK // MIB, 1)
+    wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE + 1, "the block for who seeks")
+    gate.stall = None
+    assert playing.wait(PATIENCE) == seeking.wait(PATIENCE) == 0
+    assert (tmp_path / "played").read_bytes() == data[:5 * MIB]
+    assert (tmp_path / "sought").read_bytes() == data[14 * BLOCK:14 * BLOCK + MIB]
+    cart.wait_state("clip.mov", "evicted")
+    assert len(gate.seen) == gate.stalled_most == READ_AHEAD_SIDE_BY_SIDE + 1
+
+
+@pytest.mark.parametrize("verb, crew", [("pin", "keeper-fetch"), ("fetch", "fetch")])
+def test_small_files_come_side_by_side(bucket, gate, sites, verb, crew):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    (cart.mnt / "day").mkdir()
+    for index in range(12):
+        (cart.mnt / f"day/take{index}.wav").write_bytes(pattern(3 * BLOCK + index))
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "day")
+    gate.stall = b"/day/take"
+    with subprocess.Popen([MEDIAFS, verb, cart.mnt / "day"], stdout=subprocess.PIPE) as command:
+        wait_for(lambda: cart.threads(crew) == SIDE_BY_SIDE and gate.stalled, "the crew")
+        gate.stall = None
+        assert command.wait(PATIENCE) == 0
+        assert b"12 files" in command.stdout.read()
+    for index in range(12):
+        cart.wait_state(f"day/take{index}.wav", "stored")
 
 
 def test_a_small_file_does_not_wait_for_a_large_one(bucket, gate, sites):

@@ -1,6 +1,7 @@
 """Objects in an archive: shown, refused at once, asked for. What no server here does is done by a
 gate in front of a real one (archive_gate.py)."""
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from archive_gate import ArchiveGate
 from lib import BLOCK, MEDIAFS, PATIENCE, fsck, pattern, wait_for
-from s3_bucket import MIB, PART
+from s3_bucket import MIB, PART, SIDE_BY_SIDE
 
 NAMES = ("a.mov", "b.mov")
 
@@ -118,6 +119,105 @@ def test_restore(bucket, archive, sites):
         assert (cart.mnt / name).read_bytes() == content and cart.state(name) == "stored"
     assert "archived" not in cart.cmd("status").stdout
     assert {"archived", "restoring"} <= {event["event"] for event in cart.events()}
+
+
+def start_restore(site, path, *args):
+    return subprocess.Popen([MEDIAFS, "fetch", "--restore", *args, site.mnt / path, "--store",
+                             site.store], stderr=subprocess.DEVNULL)
+
+
+def test_restore_asks_side_by_side(bucket, archive, sites):
+    cart = sites("cart", tier=bucket.url(archive.port)).mount()
+    data = {f"day/take{index:02}.mov": pattern(1000 + index, index) for index in range(20)}
+    twice = {f"twice/{name}.mov": b"under two names" for name in "ab"}
+    for name, content in {**data, **twice}.items():
+        bucket.put(name, content)
+    cart.cmd("import", "--bucket")
+    archive.archived = dict.fromkeys([*data, *twice], "archived")
+    for name in archive.archived:
+        assert read_error(cart.mnt / name) == errno.ENOMEDIUM
+    archive.stall = b"/day/"
+    running = start_restore(cart, "day", "--timeout", "0s")
+    wait_for(lambda: archive.stalled == SIDE_BY_SIDE, "as many requests as may go at one time")
+    archive.stall = None
+    assert running.wait(PATIENCE) == 3
+    assert archive.stalled_most == SIDE_BY_SIDE
+    assert sorted(name for name, _ in archive.asked) == sorted(data)
+    # One content is asked for once.
+    archive.asked.clear()
+    archive.stall, archive.stalled_most = b"/twice/", 0
+    running = start_restore(cart, "twice", "--timeout", "0s")
+    wait_for(lambda: archive.stalled and cart.threads("restore") == 2, "both to be looked at")
+    archive.stall = None
+    assert running.wait(PATIENCE) == 3
+    assert archive.stalled_most == 1 and len(archive.asked) == 1
+    asked = [event["path"] for event in cart.events() if event["event"] == "restoring"]
+    assert sorted(asked) == sorted([*data, archive.asked[0][0]])
+    # What can be read comes, and what failed is told, in the order of the names.
+    archive.archived = dict.fromkeys(archive.archived, "restored")
+    for name in ("day/take03.mov", "day/take11.mov"):
+        bucket.client.delete_object(Bucket=bucket.name, Key=f"show 1/{name}")
+        del data[name]
+    done = restore(cart, "--json")
+    answer = json.loads(done.stdout)
+    assert [item["path"] for item in answer["failures"]] == ["day/take03.mov", "day/take11.mov"]
+    assert answer["here_files"] == 20 and answer["files"] == 22
+    for name, content in {**data, **twice}.items():
+        assert (cart.mnt / name).read_bytes() == content and cart.state(name) == "stored"
+
+
+def test_restore_of_what_can_be_had_while_a_tier_is_away(bucket, archive, sites):
+    far = ArchiveGate(bucket.port, prefix="far")
+    cart = sites("cart", tier=bucket.url(archive.port)).mount()
+    cart.cmd("tier", "add", "far", bucket.url(far.port, prefix="far"))
+    here, there = ("a1.mov", "a2.mov", "b.mov"), ("c1.mov", "c2.mov", "d.mov")
+    data = {name: pattern(3 * BLOCK, index) for index, name in enumerate((*there, *here))}
+    for name, content in data.items():
+        (cart.mnt / name).write_bytes(content)
+    cart.wait()
+    for name in data:  # what evicting finds missing is in the other tier alone
+        bucket.client.delete_object(Bucket=bucket.name,
+                                    Key=f"{'far' if name in here else 'show 1'}/{name}")
+    archive.archived = dict.fromkeys(here[:2], "archived")
+    far.archived = dict.fromkeys(there[:2], "archived")
+    cart.cmd("evict", cart.mnt)
+    assert [cart.state(name) for name in data] == 2 * ["archived", "archived", "evicted"]
+    far.shut()
+    waiting = subprocess.Popen([MEDIAFS, "fetch", "--restore", "--offline", "0", cart.mnt,
+                                "--store", cart.store], stderr=subprocess.PIPE, text=True)
+    cart.wait_state("b.mov", "stored")
+    assert sorted(name for name, _ in archive.asked) == list(here[:2])
+    for name in here[:2]:
+        archive.archived[name] = "restored"
+        cart.wait_state(name, "stored")
+    assert waiting.poll() is None and not far.asked
+    assert cart.state("d.mov") == "evicted"
+    # Whoever gives up hears what did not come, and why.
+    done = restore(cart, "--offline", "1s", "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 4 and answer["here_files"] == answer["away_files"] == 3
+    assert answer["coming_files"] == answer["failed"] == 0
+    assert [item["path"] for item in answer["failures"]] == list(there)
+    assert {item["away"] for item in answer["failures"]} == {"far"}
+    done = restore(cart, "--timeout", "0s")
+    assert done.returncode == 4 and "a tier is away: 3 of 6 files are here" in done.stderr
+    for name in there:
+        assert f"{name}: waits for the tier far, which is away" in done.stderr
+    # What comes is waited for, however long the other is away.
+    archive.archived["a1.mov"] = "archived"
+    cart.cmd("evict", cart.mnt / "a1.mov")
+    assert restore(cart, "--timeout", "0s").returncode == 3
+    archive.archived["a1.mov"] = "restored"
+    far.open()
+    cart.wait_state("d.mov", "stored")
+    wait_for(lambda: len(far.asked) == 2, "the tier to be asked when it is back")
+    far.archived = dict.fromkeys(there[:2], "restored")
+    assert waiting.wait(PATIENCE) == 0
+    told = waiting.stderr.read()
+    assert told.count("waits for the tier far, which is away") == 1
+    for name, content in data.items():
+        assert (cart.mnt / name).read_bytes() == content and cart.state(name) == "stored"
+    far.close()
 
 
 @pytest.mark.slow

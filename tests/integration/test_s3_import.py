@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 import s3_servers
-from lib import BLOCK, MEDIAFS, is_mounted, pattern, run, tool, wait_for
-from s3_bucket import MIB
+from lib import BLOCK, MEDIAFS, PATIENCE, is_mounted, pattern, run, tool, wait_for
+from s3_bucket import MIB, SIDE_BY_SIDE
 
 AWS = "import sys; from awscli.clidriver import main; sys.exit(main())"
 MTIME = 1_700_000_000
@@ -200,3 +200,49 @@ def test_only_buckets_and_where_it_is_written(bucket, sites, cart):
     editorial = sites("second", join=bucket.url()).mount()
     assert imported(editorial, check=False).returncode == 9
     assert imported(first).stdout.startswith("1 objects adopted")
+
+
+def start_import(site, *args):
+    return subprocess.Popen([MEDIAFS, "import", "--bucket", *args, "--store", site.store],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def test_objects_are_read_side_by_side(bucket, gate, sites):
+    """And become files in the order of the list, whichever of them was read first."""
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    takes = {f"in/take{index:02}.mov": pattern(1000 + index, index) for index in range(20)}
+    for name, data in {"in/a": b"a file", "in/a/below": b"not below a file", **takes}.items():
+        bucket.put(name, data)
+    bucket.client.put_object(Bucket=bucket.name, Key="show 1/in/false.mov", Body=b"x", Metadata={
+        "mediafs-size": "1", "mediafs-xxh3-128": "0" * 32})
+    gate.stall = gate.watch = b"/in/"
+    running = start_import(cart, "--json")
+    wait_for(lambda: gate.stalled == SIDE_BY_SIDE, "as many requests as may go at one time")
+    gate.stall = b"/in/a "
+    wait_for(lambda: len(gate.seen) == 23, "all to be read but the first")
+    gate.stall = None
+    answer = json.loads(running.communicate(timeout=PATIENCE)[0])
+    assert running.returncode == 5
+    assert gate.stalled_most == SIDE_BY_SIDE and len(gate.seen) == 23
+    assert [(item["key"], item["result"]) for item in answer["objects"]] == [
+        ("in/a", "adopted"), ("in/a/below", "refused"), ("in/false.mov", "failed"),
+        *((name, "adopted") for name in sorted(takes))]
+    assert answer["done_files"] == 23 and answer["done_bytes"] == answer["bytes"]
+    told = [event["path"] for event in cart.events() if event["event"] == "imported"]
+    assert told == ["in/a", *sorted(takes)]
+    for name, data in takes.items():
+        assert (cart.mnt / name).read_bytes() == data
+
+
+def test_an_import_keeps_to_the_limit_and_ends_with_who_asked(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    for index in range(40):
+        bucket.put(f"in/take{index:02}.mov", pattern(64 << 10, index))
+    bucket.put("in/large.mov", pattern(16 * MIB))
+    cart.set("transfer.limit", "64K")
+    gate.watch = b"/in/"
+    with start_import(cart) as running:
+        wait_for(lambda: gate.seen and cart.threads("import") == SIDE_BY_SIDE, "the first objects")
+        running.kill()
+    wait_for(lambda: not cart.threads("import"), "the end, minutes before the large one's")
+    assert len(gate.seen) < 30, "at this rate the others take 40 s"

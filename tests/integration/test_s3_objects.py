@@ -7,7 +7,8 @@ import pytest
 
 from gate import Gate
 from lib import mediafs, pattern, wait_for
-from s3_bucket import AT_MOST, MIB, PARALLEL, PART, make_certificate, tier_error
+from s3_bucket import (AT_MOST, MIB, PARALLEL, PART, make_bucket, make_certificate,
+                       tier_error)
 
 
 def test_kill_in_an_upload_sends_only_parts_in_flight_again(bucket, gate, sites):
@@ -80,6 +81,20 @@ def test_an_upload_whose_file_went_away_is_given_up(any_bucket, any_gate, sites)
     assert bucket.media() == {"new.mov": 3}
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key="show 1/clip.mov",
                                          UploadId=theirs)
+
+
+def test_a_file_that_is_removed_is_not_sent_to_its_end(bucket, gate, sites):
+    cart = sites("cart", tier=bucket.url(gate.port, more=AT_MOST)).mount()
+    gate.hold(2 * PART)
+    (cart.mnt / "clip.mov").write_bytes(pattern(12 * PART))
+    wait_for(lambda: gate.sent >= gate.hold_at - (1 << 16), "the upload to be held")
+    (cart.mnt / "clip.mov").unlink()
+    gate.release()
+    wait_for(lambda: bucket.uploads() == [], "the upload to be given up")
+    assert bucket.media() == {} and gate.sent < 10 * PART
+    (cart.mnt / "next.mov").write_bytes(b"next")
+    cart.wait()
+    assert bucket.media() == {"next.mov": 4}
 
 
 @pytest.mark.slow
@@ -215,5 +230,37 @@ def test_a_key_of_the_customer(bucket, sites, tmp_path):
             for path in [site.log, *site.store.rglob("*")]:
                 text = path.read_bytes() if path.is_file() else b""
                 assert not any(word in text for word in hidden), path
+    finally:
+        gate.close()
+
+
+@pytest.mark.slow
+def test_who_ignores_the_key_of_the_customer_gets_nothing(servers, sites, tmp_path):
+    """Swift takes the headers of SSE-C and stores in the clear."""
+    bucket = make_bucket("swift", servers, tmp_path)
+    certificate, tls_key = make_certificate(tmp_path)
+    gate = Gate(bucket.port, (certificate, tls_key))
+    secret = tmp_path / "customer.key"
+    secret.write_text("00112233445566778899aabbccddeeff" * 2 + "\n")
+    secret.chmod(0o600)
+    try:
+        done = mediafs("init", tmp_path / "new", "--tier", bucket.url(
+            gate.port, "https", f"&ca={certificate}&sse-c-key={secret}", "other"), check=False)
+        assert done.returncode == 4 and "without the key" in done.stderr
+        # One that was begun without a key.
+        first = sites("cart", tier=bucket.url()).mount()
+        (first.mnt / "first.mov").write_bytes(b"first")
+        first.wait()
+        site = sites("dit", join=bucket.url(gate.port, "https",
+                                            f"&ca={certificate}&sse-c-key={secret}"),
+                     options=["rw"]).mount()
+        wait_for((site.mnt / "first.mov").exists, "what the other has")
+        for name, data in (("note.txt", b"note"), ("clip.mov", pattern(PART + MIB))):
+            (site.mnt / name).write_bytes(data)
+        wait_for(lambda: "without the key" in tier_error(site), "it to be told")
+        site.wait("clip.mov", "verified")
+        media = {name for name in bucket.media() if not name.startswith("other/.mediafs/")}
+        assert media == {"first.mov"} and bucket.uploads() == []
+        assert (site.mnt / "first.mov").read_bytes() == b"first"
     finally:
         gate.close()

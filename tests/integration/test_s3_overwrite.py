@@ -11,7 +11,7 @@ import sqlite3
 import pytest
 
 from gate import Gate
-from lib import fsck, wait_for
+from lib import fsck, pattern, wait_for
 from s3_bucket import MIB, PART
 
 
@@ -158,3 +158,99 @@ def test_what_may_still_be_written_over_stays_here(race):
     cart.cmd("evict", path)
     assert cart.state(path.name) == "evicted"
     assert path.read_bytes() == ours
+
+
+class Slow:
+    """A cart behind a gate, at a server that keeps no condition of PUT: it is asked before."""
+
+    ASLEEP = 301  # what was asked is relied on for 300 s (TIER_WRITE_WITHIN_NS)
+
+    def __init__(self, bucket, gate, sites, clock):
+        self.gate, self.clock, self.bucket = gate, clock, bucket
+        if bucket.kind != "swift":
+            gate.reject = b"\r\nif-none-match:"
+            gate.reject_with = b"501 Not Implemented", b"NotImplemented"
+        self.cart = sites("cart", tier=bucket.url(gate.port),
+                          settings={"transfer.overwrite_wait": "0"}).mount(env=clock.environment)
+        (self.cart.mnt / "base").write_bytes(b"base")
+        self.cart.wait()
+
+    def begin(self, name, data):
+        """It is on its way: the first line of the PUT of all of it."""
+        self.gate.watch = f"/{self.bucket.name}/show%201/{name}".encode()
+        (self.cart.mnt / name).write_bytes(data)
+        return b"PUT %s HTTP/1.1" % self.gate.watch
+
+    def refused_too_long(self, name, data):
+        """Its PUT was refused, and when it may be tried again the look before it is too old. The
+        first line of that PUT; what came to the gate so far."""
+        self.gate.refuse = f"PUT /{self.bucket.name}/show%201/{name} ".encode()
+        self.gate.retry_after = 2
+        first = self.begin(name, data)
+        wait_for(lambda: self.gate.refused == 1, "the refusal")
+        asked = len(self.gate.seen)
+        self.clock.passes_asleep(self.ASLEEP)
+        self.gate.refuse = None
+        return first, asked
+
+    def check(self, name, data, first):
+        """It came as an upload of one part, which only looked after the @first request's limit."""
+        self.cart.wait(name)
+        assert self.bucket.get(name) == data and self.bucket.uploads() == []
+        lines = self.gate.seen
+        parts = [line for line in lines if b"?partNumber=1&uploadId=" in line]
+        assert lines.count(first) == 1 and len(parts) == 1, lines
+        assert self.gate.passed[parts[0]] > len(data)
+        done = next(index for index, line in enumerate(lines) if b"POST" in line and
+                    b"?uploadId=" in line)
+        assert any(line.startswith(b"HEAD ") for line in lines[lines.index(parts[0]):done]), lines
+
+
+@pytest.fixture
+def slow(any_bucket, any_gate, sites, clock):
+    return Slow(any_bucket, any_gate, sites, clock)
+
+
+def test_a_put_that_is_held_up_ends_and_comes_in_a_part(slow):
+    """By a pause, so that nothing that was sent before it is still on its way when it ends."""
+    cart, gate = slow.cart, slow.gate
+    cart.set("transfer.limit", "1M")
+    data = pattern(10 * MIB + 5)
+    first = slow.begin("clip.mov", data)
+    wait_for(lambda: gate.passed[first] > MIB, "the PUT to be on its way")
+    cart.cmd("pause")
+    seen = []
+
+    def stands_still():
+        seen.append(gate.passed[first])
+        return seen[-50:].count(seen[-1]) == 50  # for a second
+    wait_for(stands_still, "the end of what moves")
+    slow.clock.passes_asleep(slow.ASLEEP)
+    cart.set("transfer.limit", "0")
+    cart.cmd("resume")
+    slow.check("clip.mov", data, first)
+    assert gate.passed[first] == seen[-1] < len(data)
+
+
+def test_a_put_that_was_refused_is_not_tried_too_late(slow):
+    first, _ = slow.refused_too_long("note.txt", b"a note")
+    slow.check("note.txt", b"a note", first)
+    assert not slow.gate.passed[first]
+
+
+def test_of_an_empty_file_there_are_no_parts(slow):
+    """It is sent again as it is, by a request that has looked anew."""
+    first, asked = slow.refused_too_long("note.txt", b"")
+    slow.cart.wait("note.txt")
+    assert slow.bucket.get("note.txt") == b"" and slow.bucket.uploads() == []
+    lines = slow.gate.seen[asked:]
+    assert lines.count(first) == 1, lines
+    assert any(line.startswith(b"HEAD ") for line in lines[:lines.index(first)]), lines
+
+
+def test_a_copy_that_was_refused_is_not_tried_too_late(slow):
+    """It has no body of which the sending could end."""
+    _, asked = slow.refused_too_long("again", b"base")
+    slow.cart.wait()
+    wait_for(lambda: "again" in slow.bucket.media(), "the copy")
+    assert slow.gate.seen[asked].startswith(b"HEAD "), slow.gate.seen

@@ -4,13 +4,16 @@ import errno
 import json
 import mmap
 import os
+import pathlib
 import shutil
+import subprocess
 
 import pytest
 
 import cards
-from lib import fsck, mediafs, run, wait_for
+from lib import MEDIAFS, PATIENCE, fsck, mediafs, run, wait_for
 from mhl import manifest
+from offload_help import faulty
 from test_histories import QUICK, copy_in, generations, settled
 
 CLIP = "XDROOT/Clip"
@@ -289,6 +292,27 @@ def test_of_two_seals_the_newer_counts(quick, tmp_path):
     refused(append, next(new.parent.glob("*.MXF")))
 
 
+def test_two_who_seal_do_it_one_after_the_other(quick, library, tmp_path):
+    """A person, while the daemon is about to: neither is told that it changed meanwhile."""
+    quick.umount()
+    quick.mount(env=faulty(library, tmp_path))
+    table = tmp_path / "faults"
+    top = copy_in(quick, cards.make(tmp_path / "card", "sony-xavc"), "B", settle="1h")
+    assert manifest("create", top)[0] == 0
+    quick.wait(state="verified")
+    table.write_text("holdsync 1 */ascmhl/*\n")
+    quick.set("manifest.settle", "200ms")
+    wait_for((tmp_path / "faults.held").exists, "the daemon to write the history")
+    with subprocess.Popen([MEDIAFS, "seal", top], stderr=subprocess.PIPE) as person:
+        waits = pathlib.Path(f"/proc/{person.pid}/wchan")
+        wait_for(lambda: any(word in waits.read_text() for word in ("poll", "unix", "skb")) or
+                 person.poll() is not None, "an answer to be waited for")
+        table.write_text("")
+        assert (person.wait(PATIENCE), person.stderr.read()) == (0, b"")
+    assert [event["actor"] for event in quick.events() if event["event"] == "sealed"] == ["daemon"]
+    refused(append, next(path for path in (top / CLIP).iterdir() if path.is_file()))
+
+
 def half_a_clip(path):
     """As a share leaves it that went away: closed, its time that of the last write."""
     with open(path, "wb", buffering=0) as file:
@@ -359,7 +383,7 @@ def test_a_copy_that_was_broken_off_is_waited_for(quick, tmp_path):
 
 @pytest.mark.slow
 def test_what_a_card_lacks_is_waited_for_but_not_for_ever(quick, tmp_path):
-    quick.set("manifest.settle", "100ms")
+    quick.set("manifest.settle", "5s")  # it is waited for sixty times that
     source = cards.make(tmp_path / "card", "sony-xavc")
     sidecar = next((source / CLIP).glob("*M01.XML")).relative_to(source)
     for name in ("B", "C"):
@@ -375,6 +399,7 @@ def test_what_a_card_lacks_is_waited_for_but_not_for_ever(quick, tmp_path):
     shutil.copy2(source / sidecar, quick.mnt / "B" / sidecar)
     wait_for(lambda: sealed(quick.mnt / "B"), "the whole card")
     assert not sealed(quick.mnt / "C")
+    quick.set("manifest.settle", "100ms")
     settled(quick)
     assert sealed(quick.mnt / "C") and manifest("verify", quick.mnt / "C")[0] == 0
 
@@ -457,6 +482,42 @@ def test_another_sites_history_seals_nothing_that_comes_meanwhile(sites, tier, t
     append(there / "note.txt")
 
 
+def test_what_another_site_adds_is_sealed_and_nothing_beside_it(sites, tier, tmp_path):
+    cart = sites("cart", tier=tier, settings=QUICK).mount()
+    editorial = sites("editorial", join=tier, options=["rw"],
+                      settings={"manifest.settle": "1h"}).mount()
+    top, there = copy_card(cart, tmp_path), editorial.mnt / "B"
+    cart.set("manifest.settle", "1h")
+    wait_for(lambda: there.exists() and sealed(there) and
+             len(list(there.rglob("*"))) == len(list(top.rglob("*"))), "all of the card")
+    for here, other, word in (there, top, "CART"), (top, there, "EDIT"):
+        (here / f"note-{word}").write_text("half")
+        (here / f"mine-{word}").mkdir()
+        cards.add_late(other, word, b"more" * 9)
+        (other / f"More-{word}").mkdir()
+        late = here / CLIP / f"{word}.MXF"
+        wait_for(lambda: late.exists() and (here / f"More-{word}").exists(),  # pylint: disable=W0640
+                 "what the other site added")
+        for action, path in (append, late), (os.unlink, late), (os.rmdir, here / f"More-{word}"):
+            refused(action, path)
+        append(here / f"note-{word}")
+        (here / f"note-{word}").unlink()
+        (here / f"mine-{word}").rmdir()
+    # It is free where it was made, and what happens to it there is no conflict here.
+    append(there / CLIP / "EDIT.MXF")
+    (there / "More-EDIT").rmdir()
+    wait_for(lambda: (top / CLIP / "EDIT.MXF").read_bytes() ==
+             (there / CLIP / "EDIT.MXF").read_bytes(), "the change at the cart")
+    wait_for(lambda: not (top / "More-EDIT").exists(), "the folder to go")
+    refused(append, top / CLIP / "EDIT.MXF")
+    cart.umount()
+    cart.mount()
+    refused(append, top / CLIP / "EDIT.MXF")
+    assert not [path for path in (*top.rglob("*"), *there.rglob("*")) if "conflict" in path.name]
+    mediafs("unseal", top)
+    append(top / CLIP / "EDIT.MXF")
+
+
 def test_what_another_site_did_before_it_knew_is_a_conflict(sites, tier, tmp_path):
     """It removed one file and wrote another while the cart sealed them."""
     cart = sites("cart", tier=tier, settings={"manifest.settle": "1h"}).mount()
@@ -481,6 +542,9 @@ def test_what_another_site_did_before_it_knew_is_a_conflict(sites, tier, tmp_pat
     tier.rename(tier.with_name("away"))
     cart.mount()
     wait_for(lambda: generations(cart.mnt / "B") and sealed(cart.mnt / "B"), "the seal")
+    settled(cart)
+    cart.umount()  # it is the cart's own after a start, too
+    cart.mount()
     tier.with_name("away").rename(tier)
     wait_for(lambda: any(event["event"] == "refused" for event in cart.events()), "the conflict")
     for name, what in before.items():

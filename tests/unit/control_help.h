@@ -24,7 +24,7 @@ size_t volume_settled_offloads(struct volume *volume,
 }
 
 int volume_restore(struct volume *volume, const char *path, const struct tier_restore *how,
-		   volume_progress_fn progress, void *arg, struct restore_counts *ret_counts)
+		   volume_restore_fn progress, void *arg, struct restore_counts *ret_counts)
 {
 	(void)volume, (void)path, (void)how, (void)progress, (void)arg;
 	*ret_counts = (struct restore_counts){ .files = 1, .coming_files = 1 };

@@ -325,7 +325,7 @@ TEST(copies_are_found_by_content_tier_and_key)
 	cleanup_catalog struct catalog *catalog = open_catalog(dir);
 	struct copy_row *rows = NULL;
 	struct copy_row copy;
-	uint64_t content, last[2] = { 0 };
+	uint64_t content = 0, last[2] = { 0 };
 	uint32_t nas, shuttle, again;
 	char key[32];
 	size_t count;

@@ -10,9 +10,9 @@ static uint64_t stored_file(struct bench *bench)
 	uint64_t id = add_file(bench, "clip.mov", SIZE, 1);
 
 	for (size_t i = 0; i < bench->transfer->lane_count; i++)
-		(void)run_lane(&bench->transfer->lanes[i]);
+		(void)run_lane(bench->transfer->lanes[i]);
 	for (size_t i = 0; i < bench->transfer->lane_count; i++)
-		(void)run_lane(&bench->transfer->lanes[i]);
+		(void)run_lane(bench->transfer->lanes[i]);
 	check_int(state_of(bench, id), FILE_STORED);
 	return id;
 }
@@ -146,12 +146,44 @@ TEST(a_recheck_reads_every_copy)
 	check_int(good_copies(bench, &content), 2);
 	flip_byte(in_tier(bench, "two"), SIZE - 1);
 	check_int(good_copies(bench, &content), 1);
-	check(is_bad(bench, &content, bench->transfer->lanes[1].tier.id));
+	check(is_bad(bench, &content, bench->transfer->lanes[1]->tier.id));
 	flip_byte(in_tier(bench, "two"), SIZE - 1);
 	check_int(good_copies(bench, &content), 2);
-	check(!is_bad(bench, &content, bench->transfer->lanes[1].tier.id));
+	check(!is_bad(bench, &content, bench->transfer->lanes[1]->tier.id));
 	check_int(truncate(in_tier(bench, "one"), SIZE - 1), 0);
 	check_int(good_copies(bench, &content), 1);
+}
+
+TEST(what_leaves_counts_no_more_and_is_still_read)
+{
+	cleanup_bench struct bench *bench = bench_new(2);
+	cleanup_content struct content_row content = content_of(bench, stored_file(bench));
+
+	transfer_tier_leaves(bench->transfer, "two", true);
+	check_int(good_copies(bench, &content), 1);
+	check_int(unlink(in_tier(bench, "one")), 0);
+	check_int(good_copies(bench, &content), 0);
+	check_int(fetch(bench, &content, 0, SIZE), 0);
+	transfer_tier_leaves(bench->transfer, "two", false);
+	check_int(good_copies(bench, &content), 1);
+}
+
+TEST(what_a_tier_alone_had_goes_elsewhere_also_after_a_kill)
+{
+	cleanup_bench struct bench *bench = bench_new(2);
+	uint64_t id = stored_file(bench);
+	cleanup_content struct content_row content = content_of(bench, id);
+	char *message = NULL;
+
+	check_int(unlink(in_tier(bench, "one")), 0);
+	check_int(good_copies(bench, &content), 1);
+	check_int(transfer_drop_tier(bench->transfer, "two"), 0);
+	check_int(settings_set_text(bench->settings, "tier.two.url", "", &message), 0);
+	bench_restart(bench); /* before the first lane could do anything about it */
+	check_int(state_of(bench, id), FILE_STORED);
+	(void)run_lane(bench->lane);
+	check_int(good_copies(bench, &content), 1);
+	check_int(state_of(bench, id), FILE_STORED);
 }
 
 TEST(a_reader_does_not_wait_behind_uploads_and_they_pay_for_it)

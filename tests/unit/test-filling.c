@@ -218,6 +218,27 @@ TEST(a_file_rewritten_meanwhile_lacks_nothing)
 	check_int(result, 0);
 }
 
+TEST(read_ahead_that_has_not_begun_is_dropped)
+{
+	cleanup_stage struct stage *stage = stage_new();
+	int64_t until_ns = INT64_MAX;
+	struct fill_job *job;
+
+	mutex_lock(&stage->live.lock);
+	check_int(filling_want_locked(&stage->filling, 0, 4 * BLOCK_BYTES, HYDRATE_URGENT, true),
+		  0);
+	mutex_unlock(&stage->live.lock);
+	ask(stage, 2 * BLOCK_BYTES, 10);
+	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
+	check(job && job->offset == 0);
+	job->running = true;
+	filling_drop_ahead_locked(&stage->filling);
+	check_int(count_jobs(stage), 2); /* that one, and what somebody waits for */
+	filling_job_done_locked(&stage->filling, job, 0, 0);
+	check_int(run_next(stage, 0, 0), 2 * BLOCK_BYTES);
+	check_int(count_jobs(stage), 0);
+}
+
 TEST(read_ahead_runs_without_readers_and_is_given_up_on_failure)
 {
 	cleanup_stage struct stage *stage = stage_new();

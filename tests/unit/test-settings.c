@@ -76,7 +76,7 @@ TEST(an_empty_text_gives_the_documented_defaults)
 	check_int(settings_get(settings, SETTING_RETRY_MAX), 600 * NS_PER_SEC);
 	check_int(settings_get(settings, SETTING_REQUIRED_COPIES), 1);
 	check_int(settings_get(settings, SETTING_HYDRATE_TIMEOUT), 60 * NS_PER_SEC);
-	check_int(settings_get(settings, SETTING_READ_AHEAD), 16 << 20);
+	check_int(settings_get(settings, SETTING_READ_AHEAD), 32 << 20);
 	check_int(settings_get(settings, SETTING_SYNC_POLL), 2 * NS_PER_SEC);
 	check_int(settings_get(settings, SETTING_SYNC_FLUSH), NS_PER_SEC);
 	check_int(settings_tier_count(settings), 0);
@@ -361,6 +361,43 @@ TEST(save_makes_the_file_and_refuses_to_touch_one_it_cannot_read)
 	write_conf(dir, "[transfer\n");
 	check_int(settings_save(settings, dir->path), -EINVAL);
 	check_conf(dir, "[transfer\n");
+}
+
+TEST(what_was_saved_is_not_written_again_and_an_override_never)
+{
+	cleanup_with(scratch_free_slot) struct scratch *dir = scratch_new();
+	cleanup_with(settings_free_slot) struct settings *settings = load(dir);
+	cleanup_free char *message = NULL;
+
+	check_int(settings_override(settings, "ingest.verify", "close", &message), 0);
+	set(settings, "transfer.limit", "5M");
+	check_int(settings_save(settings, dir->path), 0);
+	check_conf(dir, "[transfer]\nlimit = 5M\n");
+	write_conf(dir, "[transfer]\nlimit = 20M\n");
+	set(settings, "transfer.pause", "yes");
+	check_int(settings_save(settings, dir->path), 0);
+	check_conf(dir, "[transfer]\nlimit = 20M\npause = yes\n");
+	check_text(settings, "ingest.verify", "close");
+}
+
+TEST(a_copy_says_the_same_and_is_taken_over_whole)
+{
+	cleanup_with(settings_free_slot) struct settings *settings =
+		parse("[transfer]\nlimit = 5M\ntimetable = mon-sun 00:00-24:00 7M\n"
+		      "[tier nas]\nurl = /mnt/nas\nuplink = yes\n");
+	struct settings *copy = NULL;
+
+	check_int(settings_copy(settings, &copy), 0);
+	check_int(settings_limit(copy, 0).per_second, 7 << 20);
+	check_int(settings_tier(copy, 0)->uplink, 1);
+	set(copy, "transfer.limit", "20M");
+	set(copy, "transfer.timetable", "");
+	set(copy, "tier.cloud.url", "s3://bucket");
+	check_text(settings, "transfer.limit", "5M");
+	check_int(settings_tier_count(settings), 1);
+	settings_become(settings, copy);
+	check_int(settings_limit(settings, 0).per_second, 20 << 20);
+	check_str(settings_tier(settings, 1)->url, "s3://bucket");
 }
 
 TEST(every_key_is_described_and_its_default_is_a_legal_value)

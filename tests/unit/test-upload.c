@@ -404,9 +404,9 @@ TEST(two_tiers_get_a_copy_each_and_stored_means_both)
 	uint64_t id = add_file(bench, "clip.mov", 5 * MB, 1);
 
 	queue_file(bench, id, "clip.mov");
-	(void)run_lane(&bench->transfer->lanes[1]);
+	(void)run_lane(bench->transfer->lanes[1]);
 	check(state_of(bench, id) != FILE_STORED);
-	(void)run_lane(&bench->transfer->lanes[0]);
+	(void)run_lane(bench->transfer->lanes[0]);
 	check_int(state_of(bench, id), FILE_STORED);
 	check(is_file(scratch_file(bench->dir, "one/clip.mov"), 5 * MB, 1));
 	check(is_file(scratch_file(bench->dir, "two/clip.mov"), 5 * MB, 1));
@@ -429,7 +429,7 @@ TEST(a_new_tier_gets_what_the_others_have)
 	check_int(settings_parse(text, strlen(text), &bench->settings, &message), 0);
 	bench_restart(bench);
 	(void)run_lane(bench->lane);
-	(void)run_lane(&bench->transfer->lanes[1]);
+	(void)run_lane(bench->transfer->lanes[1]);
 	check_int(state_of(bench, id), FILE_STORED);
 	check(is_file(scratch_file(bench->dir, "two/clip.mov"), 100, 1));
 }

@@ -96,7 +96,7 @@ static inline void bench_open_transfer(struct bench *bench)
 	check_int(transfer_new(bench->catalog, bench->store, bench->settings, &host,
 			       &bench->transfer),
 		  0);
-	bench->lane = &bench->transfer->lanes[0];
+	bench->lane = bench->transfer->lanes[0];
 }
 
 /* With tiers "one", and "two" when @tiers is 2, in folders of these names. */
