@@ -198,6 +198,15 @@ class Slow(Served):
         self.filters = ["--filter=rate", f"rate-file={self.rate}"]
         self.write_at_most(0)
         super().start()
+        self.queue_little()
+
+    def queue_little(self):
+        """Who reads, or waits for one block to be written, waits for all that is in the queue: a
+        hundred MB, half a minute of a slow disk, in which nothing arrives."""
+        device = run("findmnt", "-no", "SOURCE", self.point).stdout.strip()
+        queue = pathlib.Path("/sys/block", os.path.basename(device), "queue")
+        (queue / "nr_requests").write_text("4")
+        (queue / "max_sectors_kb").write_text("128")
 
     def write_at_most(self, bytes_a_second):
         """And read at most, each by itself; 0: no limit."""
