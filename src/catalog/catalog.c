@@ -222,38 +222,40 @@ static int apply_nothing(struct db *db, struct step *step)
 	return 0;
 }
 
-static int wait_all(struct catalog *catalog, enum step_flags flags)
+int catalog_barrier(struct catalog *catalog)
+{
+	return catalog_barrier_until(catalog, INT64_MAX);
+}
+
+int catalog_barrier_until(struct catalog *catalog, int64_t deadline_ns)
+{
+	struct writer *writer = &catalog->writer;
+	bool in_time = true;
+	uint64_t last;
+
+	scoped_lock(&writer->lock);
+	/* Mostly there is nothing to wait for, and an open file asks: the writer is not woken then. */
+	if (writer->steps == 0 && writer->taken == 0)
+		return writer->lost ? writer->error : 0;
+	last = writer->applied + writer->taken + writer->steps;
+	writer->squeezed++;
+	cond_signal(&writer->work);
+	while (writer->applied < last && !writer->error && in_time)
+		in_time = cond_wait_until(&writer->done, &writer->lock, deadline_ns);
+	writer->squeezed--;
+	if (writer->applied >= last)
+		return 0;
+	return writer->error ? writer->error : -ETIMEDOUT;
+}
+
+int catalog_flush(struct catalog *catalog)
 {
 	struct step *step;
 
 	if (catalog->flags & CATALOG_READ_ONLY)
 		return 0; /* nothing is ever queued */
 	step = step_new(sizeof(*step), apply_nothing);
-	if (!step)
-		return -ENOMEM;
-	return step_submit(catalog, step, flags);
-}
-
-/* Mostly there is nothing to wait for, and an open file asks: do not wake the writer then. */
-static bool is_settled(struct writer *writer, int *ret_error)
-{
-	scoped_lock(&writer->lock);
-	*ret_error = writer->lost ? writer->error : 0;
-	return writer->steps == 0 && writer->taken == 0;
-}
-
-int catalog_barrier(struct catalog *catalog)
-{
-	int error;
-
-	if (is_settled(&catalog->writer, &error))
-		return error;
-	return wait_all(catalog, STEP_WAIT);
-}
-
-int catalog_flush(struct catalog *catalog)
-{
-	return wait_all(catalog, STEP_DURABLE);
+	return step ? step_submit(catalog, step, STEP_DURABLE) : -ENOMEM;
 }
 
 int catalog_error(struct catalog *catalog)
@@ -282,6 +284,6 @@ void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_heal
 	*ret_health = (struct catalog_health){
 		.error = writer->error,
 		.lost = writer->lost,
-		.waiting = writer->error ? writer->steps + writer->taken : 0,
+		.waiting = writer->steps + writer->taken,
 	};
 }

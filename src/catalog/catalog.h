@@ -55,6 +55,8 @@ bool catalog_was_unclean(const struct catalog *catalog);
 void catalog_keep_unclean(struct catalog *catalog, bool unclean);
 
 int catalog_barrier(struct catalog *catalog);
+/* Until @deadline_ns (monotonic) at most: then -ETIMEDOUT, as the disk does not take it in time. */
+int catalog_barrier_until(struct catalog *catalog, int64_t deadline_ns);
 int catalog_flush(struct catalog *catalog); /* barrier, then durable (WAL synced) */
 int catalog_error(struct catalog *catalog); /* why nothing can be written now, 0: it can */
 
@@ -74,7 +76,7 @@ void catalog_unreserve(void);
 struct catalog_health {
 	int error;      /* as catalog_error() */
 	bool lost;      /* it failed for good */
-	size_t waiting; /* changes that are kept for when it can be written */
+	size_t waiting; /* changes that are not readable yet; with an error: kept for when it ends */
 };
 void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_health);
 

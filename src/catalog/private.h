@@ -206,8 +206,9 @@ struct writer {
 	struct step **last;
 	size_t steps, bytes;
 	size_t taken;     /* from the queue, and not readable yet */
+	uint64_t applied; /* steps that are readable, since the start */
 	size_t hurried;   /* steps queued that somebody waits for */
-	size_t squeezed;  /* callers that wait for room */
+	size_t squeezed;  /* callers that wait, for room or for what is queued */
 	int64_t since_ns; /* monotonic, of the oldest step queued */
 	bool stop;
 	int error;        /* nothing can be written, 0: all is well */

@@ -357,6 +357,8 @@ static void finish_batch(struct writer *writer, struct batch *batch, int error)
 	struct step *step;
 
 	mutex_lock(&writer->lock);
+	if (!error)
+		writer->applied += writer->taken;
 	writer->taken = 0;
 	if (error) {
 		failed_locked(writer, batch, error);

@@ -68,6 +68,12 @@ static void print_headline(const json_t *status)
 		colour = PAINT_BAD;
 		(void)snprintf(text, sizeof(text), "DAMAGED: %" PRIu64 " file%s", damaged.files,
 			       plural(damaged.files));
+	} else if (json_is_true(json_object_get(status, "catalog_behind"))) {
+		colour = PAINT_BUSY;
+		(void)snprintf(text, sizeof(text),
+			       "NOT KNOWN YET: the disk is behind, %" PRId64
+			       " changes wait for the catalog, this is what it has",
+			       json_int_or(status, "catalog_waiting", 0));
 	} else if (open.files > 0) {
 		colour = PAINT_BUSY;
 		(void)snprintf(text, sizeof(text), "NOT VERIFIED YET: %" PRIu64 " file%s (%s)",

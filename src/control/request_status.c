@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "catalog/catalog.h"
 #include "catalog/contents.h"
 #include "catalog/nodes.h"
 #include "catalog/sync.h"
@@ -38,7 +39,8 @@
  *   limit          bytes a second that the network may be used with now, 0 none; limit_rule why
  *                  (limit, timetable, override), limit_until_ns (0: not within a week); metered
  *   disk           {free, total}; conflicts, unpublished, catalog_error,
- *                  catalog_waiting (changes kept until it can be written), catalog_lost
+ *                  catalog_waiting (changes that are not in it yet), catalog_lost,
+ *                  catalog_behind (the disk did not take them in BEHIND_NS: the rest is of before)
  */
 /* What is known without the daemon. */
 static int status_offline(struct request *request, struct volume_status *ret_status)
@@ -289,6 +291,7 @@ static int add_elsewhere(struct request *request, const char *path)
 
 /* Counting them reads a row for each. */
 #define ARCHIVED_MAX 10000
+#define BEHIND_NS (3 * NS_PER_SEC) /* in which the command still waits for an answer */
 
 static int add_archived(struct request *request, const char *path)
 {
@@ -305,6 +308,19 @@ static int add_archived(struct request *request, const char *path)
 		json_pack("{s:I,s:I}", "files", (json_int_t)files, "bytes", (json_int_t)bytes));
 }
 
+/* Who asks because the disk hangs must not hang with it. */
+static int add_behind(struct request *request)
+{
+	int r = 0;
+
+	if (request->source->volume)
+		r = catalog_barrier_until(request->source->catalog,
+					  monotonic_ns() + BEHIND_NS);
+	if (r < 0 && r != -ETIMEDOUT)
+		return r;
+	return request_add(request, "catalog_behind", json_boolean(r == -ETIMEDOUT));
+}
+
 int request_status(struct request *request)
 {
 	cleanup_free char *path = NULL;
@@ -313,8 +329,8 @@ int request_status(struct request *request)
 	struct node_row node;
 	int r;
 
-	/* While the catalog cannot be written, what it has is told, and that it cannot. */
-	r = request_barrier(request);
+	/* While the catalog cannot be written, or not soon, what it has is told, and that. */
+	r = add_behind(request);
 	if (r == 0 || catalog_error(request->source->catalog) < 0)
 		r = request_node_as_known(request, &path, &node);
 	if (r == 0)

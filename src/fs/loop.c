@@ -194,6 +194,12 @@ static void *worker_main(void *arg)
 		}
 		received(loop);
 		handle(worker, (size_t)n);
+		if (!loop->fs->greeted) {
+			/* The kernel does not ask again: every call would fail, for ever. */
+			log_error("the kernel's first request could not be answered");
+			end(loop, -EIO);
+			break;
+		}
 	}
 	pthread_cleanup_pop(1);
 	return NULL;

@@ -21,6 +21,7 @@
 
 /* How long a daemon that was unmounted may take to close its store. */
 #define STORE_WAIT_NS (30 * NS_PER_SEC)
+#define LOOK_NS (50 * NS_PER_MS)
 
 static int exit_code(int error)
 {
@@ -72,7 +73,7 @@ static void tell_store_error(const char *path, int error)
  */
 static int wait_for_store(const struct store *store)
 {
-	const struct timespec pause = { .tv_nsec = 50 * NS_PER_MS };
+	const struct timespec pause = { .tv_nsec = LOOK_NS };
 	int64_t deadline = monotonic_ns() + STORE_WAIT_NS;
 
 	while (store_locked_by(store->path) > 0) {
@@ -124,29 +125,41 @@ static int run_here(struct serving *serving)
 	return exit_code(r);
 }
 
+/* What the daemon has of who started it. */
+struct parent {
+	int pipe_fd; /* owned */
+	int null_fd; /* owned; takes the place of the terminal */
+};
+
 /* The mount answers: let the waiting parent go and leave its terminal. */
 static void tell_parent(void *arg)
 {
-	int *pipe_fd = arg;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct parent *parent = arg;
 	char ok = 0;
 
-	if (write(*pipe_fd, &ok, 1) < 0)
+	if (write(parent->pipe_fd, &ok, 1) < 0)
 		log_debug("nobody waits for the mount");
-	close_fd_slot(pipe_fd);
-	*pipe_fd = -1;
-	if (chdir("/") < 0 || null < 0)
-		return;
-	(void)dup2(null, STDIN_FILENO);
-	(void)dup2(null, STDOUT_FILENO);
-	(void)dup2(null, STDERR_FILENO);
-	if (null > STDERR_FILENO)
-		(void)close(null);
+	close_fd_slot(&parent->pipe_fd);
+	parent->pipe_fd = -1;
+	if (chdir("/") < 0)
+		log_debug("the daemon keeps its folder in use");
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		(void)dup2(parent->null_fd, fd);
+}
+
+static bool is_answering(const char *mountpoint)
+{
+	cleanup_free char *type = NULL;
+	struct statvfs st;
+
+	return mountpoint_type(mountpoint, &type) > 0 && statvfs(mountpoint, &st) == 0;
 }
 
 /* Until the child says that the mount answers, or ends. */
-static int wait_for_mount(pid_t child, int fd)
+static int wait_for_mount(const char *mountpoint, pid_t child, int fd)
 {
+	const struct timespec pause = { .tv_nsec = LOOK_NS };
+	pid_t ended;
 	int status;
 	ssize_t n;
 	char ok;
@@ -156,9 +169,14 @@ static int wait_for_mount(pid_t child, int fd)
 	} while (n < 0 && errno == EINTR);
 	if (n == 1)
 		return FS_EXIT_OK;
-	while (waitpid(child, &status, 0) < 0)
-		if (errno != EINTR)
+	/* It may also be there and have been unable to say so. */
+	while ((ended = waitpid(child, &status, WNOHANG)) <= 0) {
+		if (ended < 0 && errno != EINTR)
 			return FS_EXIT_SYSTEM;
+		if (is_answering(mountpoint))
+			return FS_EXIT_OK;
+		(void)nanosleep(&pause, NULL);
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		return WEXITSTATUS(status);
 	log_error("the daemon ended before the mount answered");
@@ -167,9 +185,15 @@ static int wait_for_mount(pid_t child, int fd)
 
 static int run_behind(struct serving *serving)
 {
+	cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct parent parent = { .null_fd = null_fd };
 	int fds[2], code;
 	pid_t child;
 
+	if (null_fd < 0) {
+		log_error_errno(-errno, "cannot open /dev/null");
+		return FS_EXIT_SYSTEM;
+	}
 	if (pipe2(fds, O_CLOEXEC) < 0) {
 		log_error_errno(-errno, "cannot make a pipe");
 		return FS_EXIT_SYSTEM;
@@ -183,16 +207,17 @@ static int run_behind(struct serving *serving)
 	}
 	if (child > 0) {
 		(void)close(fds[1]);
-		code = wait_for_mount(child, fds[0]);
+		code = wait_for_mount(serving->mountpoint, child, fds[0]);
 		(void)close(fds[0]);
 		return code;
 	}
 	(void)close(fds[0]);
 	(void)setsid();
+	parent.pipe_fd = fds[1];
 	serving->ready = tell_parent;
-	serving->ready_arg = &fds[1];
+	serving->ready_arg = &parent;
 	code = run_here(serving);
-	close_fd_slot(&fds[1]);
+	close_fd_slot(&parent.pipe_fd);
 	return code;
 }
 

@@ -46,6 +46,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	fs->keep_cache = conn->proto_minor >= PROTO_MINOR_INVALIDATES;
+	fs->greeted = true;
 	if (fs->ready)
 		fs->ready(fs->ready_arg);
 	fs->ready = NULL;
@@ -237,8 +238,12 @@ static bool has_device(struct fuse_session *session)
 {
 	struct stat st;
 
-	return fstat(fuse_session_fd(session), &st) == 0 && S_ISCHR(st.st_mode) &&
-	       st.st_rdev == makedev(10, 229);
+	if (fstat(fuse_session_fd(session), &st) < 0) {
+		log_error_errno(-errno, "cannot look at the mount");
+		fuse_session_unmount(session);
+		return false;
+	}
+	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(10, 229);
 }
 
 static int serve_mounted(const struct serving *serving, struct fs *fs)

@@ -43,6 +43,7 @@ struct fs {
 	struct notifier *notifier;        /* owned */
 	void (*ready)(void *arg);         /* the mount answers; called once */
 	void *ready_arg;
+	_Atomic bool greeted; /* the kernel's first request was answered */
 	bool keep_cache; /* pages stay true from open to open */
 	bool can_pass;   /* passthrough was negotiated */
 

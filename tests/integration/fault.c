@@ -10,7 +10,7 @@
  *   stop 1 PATTERN         who reads it is stopped, as by SIGSTOP
  *   hold 1 PATTERN         who reads it waits until the table says so no more; there is a file
  *                          of the table's name and ".held" then
- *   holdsync 1 PATTERN     the same of who calls fsync()
+ *   holdsync 1 PATTERN     the same of who calls fsync() or fdatasync()
  *   spoil 0 PATTERN        what is written has its first bit turned
  *   access ERRNO PATTERN   access() of such a path fails
  *   times ERRNO PATTERN    times cannot be set
@@ -212,6 +212,7 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
 	NEXT(fdatasync);
+	hold("holdsync", fd);
 	FAIL("sync", fd);
 	if (fault("nosync", fd))
 		return 0;

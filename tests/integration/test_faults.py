@@ -3,12 +3,13 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
 
 import cards
-from lib import BLOCK, Site, fsck, loop_image, pattern, tool, wait_for
+from lib import BLOCK, PATIENCE, Site, fsck, loop_image, pattern, tool, wait_for
 
 MIB = 1 << 20
 
@@ -258,6 +259,27 @@ def test_the_catalog_comes_back_by_itself(failing, tier, call, code):
     assert check.returncode == 0, check.stdout + check.stderr
     failing.mount(env=failing.environment)
     assert (failing.mnt / "kept.mov").read_bytes() == data
+
+
+def test_status_answers_while_the_disk_hangs(failing, tmp_path):
+    """It is asked then, and what the catalog has not heard of is not called stored."""
+    assert write(failing.mnt / "stored.mov", pattern(MIB)) == 0
+    failing.wait()
+    assert not failing.status()["catalog_behind"]
+    failing.fault("holdsync 1 */catalog.db*")
+    with subprocess.Popen(["sync", failing.mnt / "stored.mov"]) as person:
+        (failing.mnt / "new.mov").touch()
+        wait_for((tmp_path / "faults.held").exists, "the catalog's sync")
+        (failing.mnt / "newer.mov").touch()
+        status = failing.status()
+        assert status["catalog_behind"] and status["catalog_waiting"] and not status["catalog_error"]
+        said = failing.cmd("status").stdout
+        assert "NOT KNOWN YET: the disk is behind" in said and "does not answer" not in said
+        failing.fault()
+        assert person.wait(PATIENCE) == 0
+    failing.wait()
+    assert not failing.status()["catalog_behind"]
+    assert "STORED: 3 files" in failing.cmd("status").stdout
 
 
 @pytest.mark.folder("how names are made on it")

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from lib import MEDIAFS, PATIENCE, fsck, is_mounted, pattern, url, wait_for
+from lib import MEDIAFS, PATIENCE, fsck, is_mounted, mediafs, pattern, url, wait_for
 from nth import CLASSES, ROUNDS, SEED, is_of_a_library, nth, nth_library  # pylint: disable=unused-import
 from test_nth import CLIP_BYTES, SETTLED
 from test_sites import tree, wait_same
@@ -146,6 +146,52 @@ def test_the_start_after_a_kill(sites, tier, nth, kind):
     site.umount()
     full = fsck("-n", "--full", site.store)
     assert full.returncode == 0, full.stdout + full.stderr
+
+
+class Closed:
+    """A store that was left in order is mounted as people do: the command ends once it is there."""
+
+    def __init__(self, site, nth):
+        self.site, self.nth = site, nth
+        self.data = pattern(70_000)
+        site.mount()
+        (site.mnt / "clip.mov").write_bytes(self.data)
+        site.wait()
+        site.umount()
+
+    def prepare(self):
+        if is_mounted(self.site.mnt):  # what was found there left it so
+            mediafs("umount", self.site.mnt)
+
+    def mount(self, env=None):
+        return subprocess.run([MEDIAFS, "mount", self.site.store, self.site.mnt], check=False,
+                              capture_output=True, text=True, errors="replace", timeout=PATIENCE,
+                              env={**os.environ, **(env or {})})
+
+    def work(self):
+        done = self.mount(self.nth.environment)
+        if done.returncode == 0:
+            with contextlib.suppress(OSError):
+                assert (self.site.mnt / "clip.mov").read_bytes() == self.data
+            return
+        assert not is_mounted(self.site.mnt), f"{done.returncode}: {done.stderr}"
+        assert done.stderr and (
+            done.returncode > 0 or is_of_a_library(done.returncode, done.stderr)), done
+
+    def check(self):
+        if not is_mounted(self.site.mnt):
+            done = self.mount()
+            assert done.returncode == 0, f"not the second time either: {done.stderr}"
+        self.site.wait_state("clip.mov", "stored")  # a catalog without memory heals by itself
+        assert (self.site.mnt / "clip.mov").read_bytes() == self.data
+        mediafs("umount", self.site.mnt)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mount_of_a_closed_store(sites, tier, nth, kind):
+    site = sites("cart", tier=tier)
+    closed = Closed(site, nth)
+    Starts(site, nth, kind).all(closed.prepare, closed.work, closed.check)
 
 
 class Join:
