@@ -44,8 +44,8 @@ struct fs {
 	void (*ready)(void *arg);         /* the mount answers; called once */
 	void *ready_arg;
 	_Atomic bool greeted; /* the kernel's first request was answered */
-	bool keep_cache; /* pages stay true from open to open */
-	bool can_pass;   /* passthrough was negotiated */
+	bool keep_cache;      /* pages stay true from open to open */
+	bool can_pass;        /* passthrough was negotiated */
 
 	struct mutex lock;      /* rank 45; guards the rest */
 	struct handle *handles; /* open files */

@@ -254,8 +254,10 @@ static int read_error(int r)
 	return r == -ENODATA ? -EBADMSG : dir_error(r);
 }
 
-static int dir_get(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length)
+static int dir_get(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length,
+		   const struct tier_source *pace)
 {
+	(void)pace;
 	uint64_t size;
 	cleanup_close int fd = open_object(tier, key, &size);
 

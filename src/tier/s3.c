@@ -258,9 +258,12 @@ static int check_range(const struct s3_reply *reply, uint64_t offset, size_t len
 	return reply->received == length ? 0 : -EBADMSG;
 }
 
-static int s3_get(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length)
+static int s3_get(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length,
+		  const struct tier_source *pace)
 {
-	struct s3_request request = { .method = "GET", .into = buffer, .into_size = length };
+	struct s3_request request = {
+		.method = "GET", .into = buffer, .into_size = length, .pace = pace
+	};
 	struct s3_reply reply;
 	char range[64];
 	int r = begin(tier, key);

@@ -135,9 +135,12 @@ struct tier_backend {       /* implemented by tier/dir.c, tier/s3.c */
 	/* Size as the tier has it; -ENOENT. -EISDIR, -ELOOP: something else has that name. */
 	int (*stat)(struct tier *tier, const char *key, uint64_t *ret_size);
 
-	/* @length bytes at @offset, all or an error; -EBADMSG when the object ends before. */
-	int (*get)(struct tier *tier, const char *key, uint64_t offset, void *buffer,
-		   size_t length);
+	/*
+	 * @length bytes at @offset, all or an error; -EBADMSG when the object ends before. @pace
+	 * (may be NULL) is asked where it takes long.
+	 */
+	int (*get)(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length,
+		   const struct tier_source *pace);
 
 	/* Digest of the object as read back from the medium now. */
 	int (*check)(struct tier *tier, const char *key, const struct tier_source *pace,

@@ -87,6 +87,7 @@ struct want {
 	uint8_t *buffer;
 	size_t length;
 	enum fetch_flags flags;
+	const struct tier_source *pace; /* borrowed, or NULL */
 };
 
 static int get_block(struct lane *lane, const char *key, const struct want *want)
@@ -98,7 +99,8 @@ static int get_block(struct lane *lane, const char *key, const struct want *want
 	for (unsigned i = 0; i < 2; i++) {
 		r = take_rate(lane, want->length, want->flags);
 		if (r == 0)
-			r = tier->backend->get(tier, key, want->offset, want->buffer, want->length);
+			r = tier->backend->get(tier, key, want->offset, want->buffer, want->length,
+					       want->pace);
 		if (r == 0 && !blockmap_check(&want->content->map, want->offset / BLOCK_BYTES,
 					      want->buffer, want->length))
 			r = -EBADMSG;
@@ -194,10 +196,15 @@ static int fetch_block(struct transfer *transfer, const struct copies *copies,
 }
 
 int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
-		   void *buffer, size_t length, enum fetch_flags flags)
+		   void *buffer, size_t length, enum fetch_flags flags,
+		   const struct tier_source *pace)
 {
 	cleanup_with(copies_fini) struct copies copies = { 0 };
-	struct want want = { .content = content, .offset = offset, .buffer = buffer };
+	struct want want = { .content = content,
+			     .offset = offset,
+			     .buffer = buffer,
+			     .flags = flags,
+			     .pace = pace };
 	uint64_t end = offset + length;
 	int r;
 
@@ -207,7 +214,6 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 	r = catalog_get_copies(transfer->catalog, content->id, &copies.rows, &copies.count);
 	if (r < 0)
 		return r;
-	want.flags = flags;
 	while (want.offset < end) {
 		want.length = blockmap_length(content->size, want.offset / BLOCK_BYTES);
 		sort_copies(transfer, &copies);

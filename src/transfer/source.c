@@ -131,7 +131,7 @@ static int read_block(struct source *source, uint64_t index, uint8_t *buffer, si
 	/* What is not here is in another tier; it comes checked. */
 	if (source->residency && !residency_has(source->residency, index))
 		return transfer_fetch(source->sender->lane->transfer, content, index * BLOCK_BYTES,
-				      buffer, length, 0);
+				      buffer, length, 0, NULL);
 	r = read_at(source->fd, buffer, length, (off_t)(index * BLOCK_BYTES));
 	if (r == -ENODATA)
 		return judge_mismatch(source, index);

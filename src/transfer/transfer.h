@@ -92,12 +92,13 @@ void transfer_set_rate(struct transfer *transfer);
  * @offset is block-aligned; whole blocks (or the last one). Every block is checked against the
  * content's map; one retry from another copy, then -EBADMSG. -EHOSTDOWN when no tier answers,
  * -ENOMEDIUM when the copies are archived, -ENOENT when no copy is recorded. Takes the rate limit
- * as
- * @urgent (a reader waits) or not.
+ * as FETCH_URGENT (a reader waits) or not. @pace (may be NULL) is asked now and then whether to go
+ * on: its error ends it.
  */
 enum fetch_flags { FETCH_URGENT = 1 << 0 };
 int transfer_fetch(struct transfer *transfer, const struct content_row *content, uint64_t offset,
-		   void *buffer, size_t length, enum fetch_flags flags);
+		   void *buffer, size_t length, enum fetch_flags flags,
+		   const struct tier_source *pace);
 
 /*
  * Ask the tiers now for copies of @content: each must exist, have the size and digest (read

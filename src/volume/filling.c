@@ -41,6 +41,7 @@ static int want_granule(struct filling *filling, uint64_t offset, uint64_t end,
 			last = &(*last)->next;
 		*last = job;
 	}
+	job->stale = false;
 	job->ahead &= ahead;
 	job->urgent |= (flags & HYDRATE_URGENT) != 0;
 	return 0;
@@ -106,7 +107,9 @@ static bool is_passing(int error)
 void filling_job_done_locked(struct filling *filling, struct fill_job *job, int result,
 			     int64_t now_ns)
 {
-	bool retry = is_passing(result) && !job->ahead;
+	/* One that was given up may be wanted again by now. */
+	bool given_up = result == -ECANCELED && job->given_up;
+	bool retry = (is_passing(result) || given_up) && !job->ahead;
 	int64_t pause = RETRY_FIRST_NS << (job->attempts < 8 ? job->attempts : 8);
 
 	job->running = false;
@@ -121,6 +124,10 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 	}
 	if (!retry) {
 		remove_job(filling, job);
+		return;
+	}
+	if (given_up) {
+		job->given_up = false;
 		return;
 	}
 	job->attempts++;
@@ -200,6 +207,7 @@ void filling_drop_ahead_locked(struct filling *filling)
 		struct fill_job *job = *link;
 
 		if (!job->ahead || job->running) {
+			job->stale = job->ahead;
 			link = &job->next;
 			continue;
 		}

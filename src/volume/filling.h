@@ -16,6 +16,8 @@ struct fill_job {
 	bool ahead;           /* read-ahead: nobody waits */
 	bool urgent;          /* a reader waits, or will */
 	bool running;
+	bool stale;    /* while it runs: its reader went elsewhere */
+	bool given_up; /* for that */
 	int64_t ready_ns; /* monotonic: not before (a tier is away) */
 	unsigned attempts;
 	int error; /* of the last attempt */
@@ -61,14 +63,15 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill_over *over,
 			    int64_t *ret_until_ns);
 
-/* Its reader went elsewhere: of what is read ahead only what runs is brought to its end. */
+/* Its reader went elsewhere: what is read ahead goes, what of it runs is stale. */
 void filling_drop_ahead_locked(struct filling *filling);
 
 void filling_free(struct filling *filling); /* not its live, which must be put without locks */
 
 /*
  * Fetch the granule at @offset of @live, check it, write it, make it durable, then set its bit.
- * 0, or -ESTALE when the file was rewritten meanwhile (nothing is absent then).
+ * 0, or -ESTALE when the file was rewritten meanwhile (nothing is absent then). @pace as for
+ * transfer_fetch().
  */
 int hydrate_granule(struct live *live, uint64_t generation, uint64_t offset,
-		    enum hydrate_flags flags);
+		    enum hydrate_flags flags, const struct tier_source *pace);

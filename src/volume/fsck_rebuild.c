@@ -284,7 +284,7 @@ static int read_object(struct wants *wants, struct fsck_tier *tier, const char *
 		r = fsck_stopped(wants->fsck)
 			    ? -ECANCELED
 			    : tier->tier->backend->get(tier->tier, key, i * BLOCK_BYTES, buffer,
-						       length);
+						       length, NULL);
 		if (r < 0)
 			return r;
 		map.hash[i] = block_hash(buffer, length);

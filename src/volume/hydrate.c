@@ -204,8 +204,29 @@ static struct fill_job *pick_locked(struct hydrator *hydrator, int64_t now_ns,
 	return NULL;
 }
 
+struct run {
+	struct hydrator *hydrator;
+	struct fill_job *job;
+};
+
+/*
+ * What nobody comes to any more would take its share of the line, for seconds where that is slow,
+ * from a reader who waits elsewhere. It costs a connection.
+ */
+static int goes_on(void *arg, uint64_t bytes)
+{
+	struct run *run = arg;
+
+	(void)bytes;
+	scoped_lock(&run->hydrator->lock);
+	run->job->given_up = run->job->stale;
+	return run->job->given_up ? -ECANCELED : 0;
+}
+
 static void run_locked(struct hydrator *hydrator, struct filling *filling, struct fill_job *job)
 {
+	struct run run = { hydrator, job };
+	const struct tier_source pace = { .pace = goes_on, .arg = &run };
 	struct live *live = filling->live;
 	uint64_t generation = filling->generation, offset = job->offset;
 	enum hydrate_flags flags = job->urgent ? HYDRATE_URGENT : 0;
@@ -214,7 +235,7 @@ static void run_locked(struct hydrator *hydrator, struct filling *filling, struc
 	job->running = true; /* keeps job and filling, and so the live file */
 	hydrator->running++;
 	mutex_unlock(&hydrator->lock);
-	r = hydrate_granule(live, generation, offset, flags);
+	r = hydrate_granule(live, generation, offset, flags, &pace);
 	mutex_lock(&hydrator->lock);
 	hydrator->running--;
 	filling_job_done_locked(filling, job, r, monotonic_ns());

@@ -130,7 +130,8 @@ static int put_back(struct live *live, uint64_t generation, int fd, uint64_t off
 }
 
 static int fetch_and_put_back(struct live *live, uint64_t generation, uint64_t offset,
-			      const struct residency *residency, enum hydrate_flags flags)
+			      const struct residency *residency, enum hydrate_flags flags,
+			      const struct tier_source *pace)
 {
 	struct volume *volume = live->volume;
 	cleanup_with(content_row_fini) struct content_row content = { 0 };
@@ -153,7 +154,7 @@ static int fetch_and_put_back(struct live *live, uint64_t generation, uint64_t o
 	if (fd < 0)
 		return fd;
 	r = transfer_fetch(volume->transfer, &content, start, buffer, length,
-			   flags & HYDRATE_URGENT ? FETCH_URGENT : 0);
+			   flags & HYDRATE_URGENT ? FETCH_URGENT : 0, pace);
 	if (r < 0)
 		return r;
 	return put_back(live, generation, fd, start, length, buffer);
@@ -166,7 +167,7 @@ static bool is_worth_a_line(int error)
 }
 
 int hydrate_granule(struct live *live, uint64_t generation, uint64_t offset,
-		    enum hydrate_flags flags)
+		    enum hydrate_flags flags, const struct tier_source *pace)
 {
 	cleanup_free struct residency *residency = malloc(sizeof(*residency));
 	int r;
@@ -179,7 +180,7 @@ int hydrate_granule(struct live *live, uint64_t generation, uint64_t offset,
 	mutex_unlock(&live->lock);
 	if (r <= 0)
 		return r;
-	r = fetch_and_put_back(live, generation, offset, residency, flags);
+	r = fetch_and_put_back(live, generation, offset, residency, flags, pace);
 	if (is_worth_a_line(r)) {
 		cleanup_free char *path = volume_path_of(live->volume, live->id);
 

@@ -280,17 +280,24 @@ enum round_flags {
 	ROUND_PUBLISH = 1 << 1, /* tell what is noted, the same */
 };
 
+/* When others may be told again. The machine may have been up for less than that. */
+static int64_t flush_end_ns(const struct syncer *syncer)
+{
+	if (!syncer->published_ns)
+		return 0;
+	return syncer->published_ns + volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
+}
+
 /* 1: something is noted, and enough time has gone by since others were told the last time. */
 static int publish_is_due(struct syncer *syncer, enum round_flags flags)
 {
-	int64_t flush_ns = volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
 	struct sync_note *notes = NULL;
 	size_t count = 0;
 	int r;
 
 	if (!publishes(syncer) || !syncer->caught_up)
 		return 0;
-	if (!(flags & ROUND_PUBLISH) && monotonic_ns() - syncer->published_ns < flush_ns)
+	if (!(flags & ROUND_PUBLISH) && monotonic_ns() < flush_end_ns(syncer))
 		return 0;
 	r = catalog_get_unpublished(syncer->volume->catalog, NULL, 1, &notes, &count);
 	sync_notes_free(notes, count);
@@ -428,7 +435,7 @@ static int run(struct syncer *syncer, enum round_flags flags)
 
 	polled_ns = syncer->polled_ns;
 	r = round_of(syncer, flags);
-	flush_ns = syncer->published_ns + volume_setting(syncer->volume, SETTING_SYNC_FLUSH);
+	flush_ns = flush_end_ns(syncer);
 
 	mutex_lock(&syncer->lock);
 	syncer->flush_ns = r < 0 ? INT64_MAX : flush_ns;

@@ -8,7 +8,7 @@ from gate import Gate
 from lib import BLOCK
 from net import HEADERS, MTU, SERVER, line
 
-from ground import HOUR, in_turns, run, seconds, wait_for
+from ground import HOUR, forget, in_turns, run, seconds, wait_for
 from rows_s3 import Download, bucket_of, send
 
 FIRST_GONE = 1  # of the blocks, when a file is evicted: head and tail stay
@@ -86,6 +86,20 @@ def read_inner(path):
             left -= len(file.read(min(left, 1 << 20)))
 
 
+def jump(path):
+    """Seconds that somebody waits who read in order and goes on elsewhere, as one who looks for a
+    take: twice, past what is read ahead where the file is that long."""
+    blocks = path.stat().st_size // BLOCK
+    waited = []
+    with open(path, "rb", buffering=0) as file:
+        for start in (1, blocks * 2 // 3, blocks // 3):
+            file.seek(start * BLOCK)
+            waited.append(seconds(lambda: file.read(1 << 16)))
+            for _ in range(BLOCK >> 16):
+                file.read(1 << 16)
+    return sum(waited[1:]) / 2
+
+
 def read_over_it(ground, bucket, enter, size, where):
     down = Download(ground, bucket, "far", size, enter, **where)
     for number in ground.rounds:
@@ -93,6 +107,15 @@ def read_over_it(ground, bucket, enter, size, where):
             number, lambda: down.timed(down.evicted, read_inner),
             lambda: down.timed(down.rclone, read_inner)))
         ground.note("link read", ours, theirs)
+        waited = {}
+
+        def jumping(name, cold):
+            with cold() as (path, _):
+                path.stat()
+                forget(path)
+                waited[name] = jump(path)
+        in_turns(number, lambda: jumping("ours", down.evicted), lambda: jumping("theirs", down.rclone))
+        ground.note("link jump", waited["ours"], waited["theirs"])
     ground.drop(down.site)
 
 

@@ -31,8 +31,10 @@ class Gate:
         self.reject_with = b"400 Bad Request", b"InvalidRequest"
         self.rejected = 0      # that does not know it
         self.pace = 0          # seconds that each 64 KiB to the server takes, on each connection
+        self.pace_down = 0     # the same from the server
         self.watch = None      # what a request's first line holds that is to be seen
         self.seen = []
+        self.came = 0          # bytes from the server on connections where one was seen
         self.passed = collections.Counter()  # by such lines, bytes that went to the server
         self.copies = []       # first lines of requests that make the server copy an object
         self.links = set()
@@ -148,7 +150,11 @@ class Gate:
                     if self.spoil_down and len(data) > 4096:
                         self.spoil_down -= 1
                         data = data[:-1] + bytes([data[-1] ^ 1])
+                    if "line" in state:
+                        self.came += len(data)
                 client.sendall(data)
+                if self.pace_down:
+                    threading.Event().wait(self.pace_down * len(data) / (1 << 16))
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 

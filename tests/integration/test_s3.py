@@ -316,12 +316,15 @@ def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
     # Who seeks waits for none of them, and what had not begun is not wanted any more.
     seeking = start_read(tmp_path / "sought", 14 * BLOCK // MIB, 1)
     wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE + 1, "the block for who seeks")
+    gate.pace_down = 0.02
     gate.stall = None
     assert playing.wait(PATIENCE) == seeking.wait(PATIENCE) == 0
     assert (tmp_path / "played").read_bytes() == data[:5 * MIB]
     assert (tmp_path / "sought").read_bytes() == data[14 * BLOCK:14 * BLOCK + MIB]
     cart.wait_state("clip.mov", "evicted")
     assert len(gate.seen) == gate.stalled_most == READ_AHEAD_SIDE_BY_SIDE + 1
+    # What was on its way for nobody any more is given up, and leaves the line to them.
+    assert 2 * BLOCK < gate.came < 3 * BLOCK
 
 
 @pytest.mark.parametrize("verb, crew", [("pin", "keeper-fetch"), ("fetch", "fetch")])

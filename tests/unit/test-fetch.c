@@ -21,7 +21,7 @@ static int fetch(struct bench *bench, const struct content_row *content, uint64_
 		 size_t length)
 {
 	cleanup_free uint8_t *bytes = calloc(1, length + 1);
-	int r = transfer_fetch(bench->transfer, content, offset, bytes, length, FETCH_URGENT);
+	int r = transfer_fetch(bench->transfer, content, offset, bytes, length, FETCH_URGENT, NULL);
 
 	for (size_t i = 0; r == 0 && i < length; i++)
 		check_int(bytes[i], byte_at(offset + i, 1));

@@ -233,10 +233,34 @@ TEST(read_ahead_that_has_not_begun_is_dropped)
 	check(job && job->offset == 0);
 	job->running = true;
 	filling_drop_ahead_locked(&stage->filling);
+	check(job->stale);
 	check_int(count_jobs(stage), 2); /* that one, and what somebody waits for */
 	filling_job_done_locked(&stage->filling, job, 0, 0);
 	check_int(run_next(stage, 0, 0), 2 * BLOCK_BYTES);
 	check_int(count_jobs(stage), 0);
+}
+
+TEST(what_was_given_up_is_fetched_again_for_who_came_back)
+{
+	cleanup_stage struct stage *stage = stage_new();
+	int64_t until_ns = INT64_MAX;
+	struct fill_job *job;
+	int result = 1;
+
+	mutex_lock(&stage->live.lock);
+	check_int(filling_want_locked(&stage->filling, 0, BLOCK_BYTES, HYDRATE_URGENT, true), 0);
+	mutex_unlock(&stage->live.lock);
+	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
+	job->running = true;
+	filling_drop_ahead_locked(&stage->filling);
+	job->given_up = true;
+	ask(stage, 0, 10); /* while it comes to its end */
+	check(!job->stale);
+	filling_job_done_locked(&stage->filling, job, -ECANCELED, 0);
+	check_int(collect(stage, 0, &result), 0);
+	check_int(run_next(stage, 0, 0), 0);
+	check_int(collect(stage, 0, &result), 1);
+	check_int(result, 0);
 }
 
 TEST(read_ahead_runs_without_readers_and_is_given_up_on_failure)

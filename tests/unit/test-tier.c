@@ -159,9 +159,9 @@ TEST(hostile_keys_reach_nothing)
 	check_int(put(tier, "up/x", &clip), -ENOTDIR);
 	check_int(put(tier, "link", &clip), -EEXIST);
 	check_int(put(tier, "dangling", &clip), -EEXIST);
-	check_int(tier->backend->get(tier, "../secret", 0, byte, 1), -EINVAL);
-	check_int(tier->backend->get(tier, "up/secret", 0, byte, 1), -ELOOP);
-	check_int(tier->backend->get(tier, "link", 0, byte, 1), -ELOOP);
+	check_int(tier->backend->get(tier, "../secret", 0, byte, 1, NULL), -EINVAL);
+	check_int(tier->backend->get(tier, "up/secret", 0, byte, 1, NULL), -ELOOP);
+	check_int(tier->backend->get(tier, "link", 0, byte, 1, NULL), -ELOOP);
 	check_int((tier->backend->check)(tier, "link", NULL, &digest, &size), -ELOOP);
 	check_int(tier->backend->stat(tier, "link", &size), -ELOOP);
 	check_int(tier->backend->put_small(tier, "media", "x", 1, 0), -EINVAL);
@@ -196,10 +196,10 @@ TEST(what_was_put_is_there_with_its_name_time_and_mode)
 		check_int(timespec_ns(st.st_mtim), 1234567890123456789);
 		check_int(tier->backend->stat(tier, key, &size), 0);
 		check_int(size, (int64_t)sizes[i]);
-		check_int(tier->backend->get(tier, key, 0, bytes, sizes[i]), 0);
+		check_int(tier->backend->get(tier, key, 0, bytes, sizes[i], NULL), 0);
 		check(memcmp(bytes, clip.bytes, sizes[i]) == 0);
-		check_int(tier->backend->get(tier, key, sizes[i], bytes, 1), -EBADMSG);
-		check_int(tier->backend->get(tier, key, UINT64_MAX, bytes, 1), -EBADMSG);
+		check_int(tier->backend->get(tier, key, sizes[i], bytes, 1, NULL), -EBADMSG);
+		check_int(tier->backend->get(tier, key, UINT64_MAX, bytes, 1, NULL), -EBADMSG);
 		check_int((tier->backend->check)(tier, key, NULL, &digest, &size), 0);
 		check(digest_equal(&digest, &clip.object.digest));
 		check_int(put(tier, key, &clip), -EEXIST);
@@ -420,7 +420,7 @@ TEST(a_folder_whose_place_is_not_mounted_is_down_and_never_written)
 		check_int(put(tier, "other", &clip), -EHOSTDOWN);
 		check_int(tier->backend->put_small(tier, ".mediafs/x", "x", 1, 0), -EHOSTDOWN);
 		check_int(tier->backend->stat(tier, "clip", &size), -EHOSTDOWN);
-		check_int(tier->backend->get(tier, "clip", 0, &byte, 1), -EHOSTDOWN);
+		check_int(tier->backend->get(tier, "clip", 0, &byte, 1, NULL), -EHOSTDOWN);
 		check_int((tier->backend->check)(tier, "clip", NULL, &digest, &size), -EHOSTDOWN);
 		check_int(tier->backend->list(tier, "", NULL, NULL), -EHOSTDOWN);
 		check_int(tier->backend->space(tier, &size, &total), -EHOSTDOWN);
@@ -430,7 +430,7 @@ TEST(a_folder_whose_place_is_not_mounted_is_down_and_never_written)
 	check_int(rmdir(nas), 0);
 	check_int(rename(away, nas), 0);
 	check_int(tier->backend->probe(tier), 0);
-	check_int(tier->backend->get(tier, "clip", 0, &byte, 1), 0);
+	check_int(tier->backend->get(tier, "clip", 0, &byte, 1, NULL), 0);
 }
 
 TEST(another_place_on_the_same_path_is_down)
@@ -589,7 +589,7 @@ TEST(offsets_beyond_4_gib_are_read_and_checked)
 	(void)close(fd);
 	check_int(tier->backend->stat(tier, "big", &size), 0);
 	check(size == 9ull << 30);
-	check_int(tier->backend->get(tier, "big", far, bytes, 3), 0);
+	check_int(tier->backend->get(tier, "big", far, bytes, 3, NULL), 0);
 	check(memcmp(bytes, "end", 3) == 0);
-	check_int(tier->backend->get(tier, "big", far, bytes, 4), -EBADMSG);
+	check_int(tier->backend->get(tier, "big", far, bytes, 4, NULL), -EBADMSG);
 }
