@@ -41,7 +41,7 @@ static int want_granule(struct filling *filling, uint64_t offset, uint64_t end,
 			last = &(*last)->next;
 		*last = job;
 	}
-	job->stale = false;
+	job->stale_ns = 0;
 	job->ahead &= ahead;
 	job->urgent |= (flags & HYDRATE_URGENT) != 0;
 	return 0;
@@ -199,7 +199,7 @@ bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill
 	return !filling->jobs && !filling->requests;
 }
 
-void filling_drop_ahead_locked(struct filling *filling)
+void filling_drop_ahead_locked(struct filling *filling, int64_t now_ns)
 {
 	struct fill_job **link = &filling->jobs;
 
@@ -207,7 +207,8 @@ void filling_drop_ahead_locked(struct filling *filling)
 		struct fill_job *job = *link;
 
 		if (!job->ahead || job->running) {
-			job->stale = job->ahead;
+			if (job->ahead && !job->stale_ns)
+				job->stale_ns = now_ns;
 			link = &job->next;
 			continue;
 		}

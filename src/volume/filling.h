@@ -16,8 +16,8 @@ struct fill_job {
 	bool ahead;           /* read-ahead: nobody waits */
 	bool urgent;          /* a reader waits, or will */
 	bool running;
-	bool stale;    /* while it runs: its reader went elsewhere */
-	bool given_up; /* for that */
+	int64_t stale_ns; /* monotonic: while it ran its reader went elsewhere; 0: no */
+	bool given_up;    /* for that */
 	int64_t ready_ns; /* monotonic: not before (a tier is away) */
 	unsigned attempts;
 	int error; /* of the last attempt */
@@ -63,8 +63,8 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill_over *over,
 			    int64_t *ret_until_ns);
 
-/* Its reader went elsewhere: what is read ahead goes, what of it runs is stale. */
-void filling_drop_ahead_locked(struct filling *filling);
+/* Its reader went elsewhere at @now_ns: what is read ahead goes, what of it runs is stale. */
+void filling_drop_ahead_locked(struct filling *filling, int64_t now_ns);
 
 void filling_free(struct filling *filling); /* not its live, which must be put without locks */
 

@@ -8,6 +8,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "volume/filling.h"
+#include "volume/readers.h"
 #include "volume/tree.h"
 
 /*
@@ -15,26 +16,16 @@
  * read ahead. With more than the other four each has too little of the line.
  */
 #define WORKERS 5
-#define WAITS 1
+
+#define WAITS 1 /* no result yet */
+
+#define GIVE_UP_NS (300 * NS_PER_MS)
+
+/* A person's evict waits so long for bytes that are on their way. */
+#define END_AHEAD_NS (2 * NS_PER_SEC)
 
 /* hydrate_all() asks for this much at a time. */
 #define WINDOW_BYTES (64ull << 20)
-
-/* Sequential readers remembered; the one that has been quiet longest gives way. */
-#define READERS 64
-
-/* Reads of one reader may overtake each other, by what the kernel asks for at a time. */
-#define DISORDER_BYTES (1ull << 20)
-
-/* Where one file's reader is expected next, and how far ahead of it is fetched. */
-struct reader {
-	uint64_t id;
-	uint64_t next; /* end of what was read last */
-	uint64_t run;  /* so much was read in order up to there */
-	uint64_t edge; /* end of what was asked for or fetched ahead */
-	uint64_t window;
-	int64_t used_ns;
-};
 
 struct hydrator {
 	/* Constant after hydrator_new(). */
@@ -48,7 +39,7 @@ struct hydrator {
 	bool stopping;
 	unsigned running;         /* workers with a job */
 	struct filling *fillings; /* owned */
-	struct reader readers[READERS];
+	struct readers readers;
 };
 
 struct hydrator *hydrator_new(struct volume *volume)
@@ -210,8 +201,9 @@ struct run {
 };
 
 /*
- * What nobody comes to any more would take its share of the line, for seconds where that is slow,
- * from a reader who waits elsewhere. It costs a connection.
+ * What nobody comes to any more would take its share of the line from a reader who waits elsewhere,
+ * for seconds where that is slow. Where it is fast it comes to its end: giving up costs a
+ * connection, and a new one begins slowly.
  */
 static int goes_on(void *arg, uint64_t bytes)
 {
@@ -219,7 +211,8 @@ static int goes_on(void *arg, uint64_t bytes)
 
 	(void)bytes;
 	scoped_lock(&run->hydrator->lock);
-	run->job->given_up = run->job->stale;
+	run->job->given_up = run->job->stale_ns &&
+			     monotonic_ns() - run->job->stale_ns >= GIVE_UP_NS;
 	return run->job->given_up ? -ECANCELED : 0;
 }
 
@@ -330,84 +323,16 @@ void hydrator_free(struct hydrator *hydrator)
 	free(hydrator);
 }
 
-static struct reader *reader_of_locked(struct hydrator *hydrator, uint64_t id)
-{
-	struct reader *oldest = &hydrator->readers[0];
-
-	for (unsigned i = 0; i < READERS; i++) {
-		struct reader *reader = &hydrator->readers[i];
-
-		if (reader->id == id)
-			return reader;
-		if (reader->used_ns < oldest->used_ns)
-			oldest = reader;
-	}
-	*oldest = (struct reader){ .id = id };
-	return oldest;
-}
-
-/* [@offset, @end) of the file @id is read. */
-static struct reader *note_read_locked(struct hydrator *hydrator, uint64_t id, uint64_t offset,
-				       uint64_t end)
-{
-	struct reader *reader = reader_of_locked(hydrator, id);
-
-	if (offset > reader->next + DISORDER_BYTES || offset + DISORDER_BYTES < reader->next)
-		reader->run = 0;
-	reader->run += end - offset;
-	reader->next = end;
-	reader->used_ns = monotonic_ns();
-	return reader;
-}
-
-/*
- * The reader of the file wants [@offset, @end): how far ahead to go on from there. Who has come
- * here through a granule that is here begins with half of @most: on a long line each doubling
- * costs the time of a request, and connections that begin later get little of it.
- */
+/* As readers_missed(): to where is read ahead of [@offset, @end), which somebody waits for. */
 static uint64_t ahead_locked(struct hydrator *hydrator, struct filling *filling, uint64_t offset,
 			     uint64_t end, uint64_t most)
 {
-	struct reader *reader = note_read_locked(hydrator, filling->live->id, offset, end);
-	uint64_t granule = (uint64_t)BLOCK_BYTES << filling->live->residency.shift;
-	bool reads_on = reader->run >= granule;
-	bool sequential = reader->edge ? offset <= reader->edge &&
-						 reader->edge - offset <= granule + reader->window
-				       : reads_on;
+	struct live *live = filling->live;
+	uint64_t granule = (uint64_t)BLOCK_BYTES << live->residency.shift, edge;
 
-	if (!sequential)
-		reader->window = 0;
-	else if (!reader->window && reads_on)
-		reader->window = most / 2;
-	else if (reader->window * 2 < granule)
-		reader->window = granule;
-	else
-		reader->window *= 2;
-	if (reader->window > most)
-		reader->window = most;
-	if (!sequential)
-		filling_drop_ahead_locked(filling);
-	if (!sequential || end + reader->window > reader->edge)
-		reader->edge = end + reader->window;
-	return reader->edge;
-}
-
-/* A hit at [@offset, @end): the range to fetch ahead now, empty when the reader is far from it. */
-static bool ahead_of_hit(struct hydrator *hydrator, uint64_t id, uint64_t offset, uint64_t end,
-			 uint64_t most, uint64_t *ret_start, uint64_t *ret_end)
-{
-	struct reader *reader;
-
-	scoped_lock(&hydrator->lock);
-	reader = note_read_locked(hydrator, id, offset, end);
-	if (!reader->window || offset > reader->edge || end + reader->window / 2 < reader->edge ||
-	    reader->edge - offset > 2 * reader->window)
-		return false;
-	reader->window = reader->window * 2 < most ? reader->window * 2 : most;
-	*ret_start = reader->edge;
-	reader->edge += reader->window;
-	*ret_end = reader->edge;
-	return true;
+	if (!readers_missed(&hydrator->readers, live->id, offset, end, granule, most, &edge))
+		filling_drop_ahead_locked(filling, monotonic_ns());
+	return edge;
 }
 
 /* The filling of @live, made when there is none; *counted is used up then. */
@@ -507,8 +432,14 @@ void hydrate_hint(struct live *live, uint64_t offset, uint64_t length)
 	struct filling *filling;
 	uint64_t start, end;
 
-	if (!ahead_of_hit(hydrator, live->id, offset, offset + length,
-			  (uint64_t)volume_setting(volume, SETTING_READ_AHEAD), &start, &end))
+	uint64_t most = (uint64_t)volume_setting(volume, SETTING_READ_AHEAD);
+	bool reads_on;
+
+	mutex_lock(&hydrator->lock);
+	reads_on = readers_hit(&hydrator->readers, live->id, offset, offset + length, most, &start,
+			       &end);
+	mutex_unlock(&hydrator->lock);
+	if (!reads_on)
 		return;
 	counted = live_peek(volume, live->id);
 	if (counted != live)
@@ -526,6 +457,25 @@ void hydrate_hint(struct live *live, uint64_t offset, uint64_t length)
 	mutex_unlock(&hydrator->lock);
 	begin_hydrating_locked(live);
 	mutex_unlock(&live->lock);
+}
+
+void hydrate_end_ahead(struct live *live)
+{
+	struct hydrator *hydrator = live->volume->hydrator;
+	int64_t until_ns = monotonic_ns() + END_AHEAD_NS;
+	struct filling *filling;
+
+	mutex_lock(&hydrator->lock);
+	filling = find_filling_locked(hydrator, live);
+	if (filling)
+		filling_drop_ahead_locked(filling, monotonic_ns());
+	cond_broadcast(&hydrator->changed);
+	mutex_unlock(&hydrator->lock);
+
+	scoped_lock(&live->lock);
+	while (live->state == FILE_HYDRATING &&
+	       cond_wait_until(&live->changed, &live->lock, until_ns))
+		;
 }
 
 int hydrate_async(struct live *live, uint64_t offset, uint64_t length, hydrate_done done, void *arg)

@@ -32,6 +32,9 @@ int hydrate_wait(struct live *live, uint64_t offset, uint64_t length);
 /* All of it, at leisure, with raw errors: fetch, pins. */
 int hydrate_all(struct live *live);
 
+/* What comes of @live ahead of its readers ends: a person wants it gone. Waits a moment for that. */
+void hydrate_end_ahead(struct live *live);
+
 /*
  * [@offset, @offset + @length) of @live was read and was here: read ahead when the reader is
  * sequential and comes near the end of what is here. Cheap, never waits.

@@ -18,11 +18,15 @@
 static int act(struct volume *volume, enum residency_verb verb, const struct target *target,
 	       uint64_t *ret_bytes)
 {
+	cleanup_with(live_put_slot) struct live *live = NULL;
 	int64_t freed;
 
 	*ret_bytes = target->size;
 	if (verb != RESIDENCY_EVICT)
 		return 0;
+	live = live_peek(volume, target->id);
+	if (live)
+		hydrate_end_ahead(live);
 	freed = evict_file(volume, target->id);
 	*ret_bytes = freed < 0 ? 0 : (uint64_t)freed;
 	return freed < 0 ? (int)freed : 0;

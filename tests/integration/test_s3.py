@@ -316,7 +316,7 @@ def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
     # Who seeks waits for none of them, and what had not begun is not wanted any more.
     seeking = start_read(tmp_path / "sought", 14 * BLOCK // MIB, 1)
     wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE + 1, "the block for who seeks")
-    gate.pace_down = 0.02
+    gate.pace_down = 0.05
     gate.stall = None
     assert playing.wait(PATIENCE) == seeking.wait(PATIENCE) == 0
     assert (tmp_path / "played").read_bytes() == data[:5 * MIB]
@@ -325,6 +325,27 @@ def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
     assert len(gate.seen) == gate.stalled_most == READ_AHEAD_SIDE_BY_SIDE + 1
     # What was on its way for nobody any more is given up, and leaves the line to them.
     assert 2 * BLOCK < gate.came < 3 * BLOCK
+
+
+def test_what_is_read_ahead_keeps_nobody_from_evicting(bucket, gate, sites, tmp_path):
+    """A player was closed a moment ago: what still comes comes for nobody."""
+    cart = sites("cart", tier=bucket.url(gate.port),
+                 settings={"transfer.read_ahead": "48M"}).mount()
+    data = pattern(16 * BLOCK)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    cart.wait()
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    cart.umount()
+    cart.mount()
+    gate.watch = b"clip.mov"
+    gate.pace_down = 0.03  # two seconds a block
+    with open(cart.mnt / "clip.mov", "rb") as player:
+        assert player.read(5 * MIB) == data[:5 * MIB]
+    assert cart.state("clip.mov") == "hydrating"
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    assert cart.state("clip.mov") == "evicted"
+    gate.pace_down = 0
+    assert (cart.mnt / "clip.mov").read_bytes() == data
 
 
 @pytest.mark.parametrize("verb, crew", [("pin", "keeper-fetch"), ("fetch", "fetch")])

@@ -232,8 +232,8 @@ TEST(read_ahead_that_has_not_begun_is_dropped)
 	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
 	check(job && job->offset == 0);
 	job->running = true;
-	filling_drop_ahead_locked(&stage->filling);
-	check(job->stale);
+	filling_drop_ahead_locked(&stage->filling, 5);
+	check_int(job->stale_ns, 5);
 	check_int(count_jobs(stage), 2); /* that one, and what somebody waits for */
 	filling_job_done_locked(&stage->filling, job, 0, 0);
 	check_int(run_next(stage, 0, 0), 2 * BLOCK_BYTES);
@@ -252,10 +252,10 @@ TEST(what_was_given_up_is_fetched_again_for_who_came_back)
 	mutex_unlock(&stage->live.lock);
 	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
 	job->running = true;
-	filling_drop_ahead_locked(&stage->filling);
+	filling_drop_ahead_locked(&stage->filling, 5);
 	job->given_up = true;
 	ask(stage, 0, 10); /* while it comes to its end */
-	check(!job->stale);
+	check_int(job->stale_ns, 0);
 	filling_job_done_locked(&stage->filling, job, -ECANCELED, 0);
 	check_int(collect(stage, 0, &result), 0);
 	check_int(run_next(stage, 0, 0), 0);
