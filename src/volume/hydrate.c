@@ -211,8 +211,8 @@ static int goes_on(void *arg, uint64_t bytes)
 
 	(void)bytes;
 	scoped_lock(&run->hydrator->lock);
-	run->job->given_up = run->job->stale_ns &&
-			     monotonic_ns() - run->job->stale_ns >= GIVE_UP_NS;
+	run->job->given_up =
+		run->job->stale_ns && monotonic_ns() - run->job->stale_ns >= GIVE_UP_NS;
 	return run->job->given_up ? -ECANCELED : 0;
 }
 

@@ -32,7 +32,8 @@ int hydrate_wait(struct live *live, uint64_t offset, uint64_t length);
 /* All of it, at leisure, with raw errors: fetch, pins. */
 int hydrate_all(struct live *live);
 
-/* What comes of @live ahead of its readers ends: a person wants it gone. Waits a moment for that. */
+/* What comes of @live ahead of its readers ends: a person wants it gone. Waits a moment for that.
+ */
 void hydrate_end_ahead(struct live *live);
 
 /*
