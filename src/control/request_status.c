@@ -314,8 +314,7 @@ static int add_behind(struct request *request)
 	int r = 0;
 
 	if (request->source->volume)
-		r = catalog_barrier_until(request->source->catalog,
-					  monotonic_ns() + BEHIND_NS);
+		r = catalog_barrier_until(request->source->catalog, monotonic_ns() + BEHIND_NS);
 	if (r < 0 && r != -ETIMEDOUT)
 		return r;
 	return request_add(request, "catalog_behind", json_boolean(r == -ETIMEDOUT));

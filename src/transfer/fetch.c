@@ -200,11 +200,9 @@ int transfer_fetch(struct transfer *transfer, const struct content_row *content,
 		   const struct tier_source *pace)
 {
 	cleanup_with(copies_fini) struct copies copies = { 0 };
-	struct want want = { .content = content,
-			     .offset = offset,
-			     .buffer = buffer,
-			     .flags = flags,
-			     .pace = pace };
+	struct want want = {
+		.content = content, .offset = offset, .buffer = buffer, .flags = flags, .pace = pace
+	};
 	uint64_t end = offset + length;
 	int r;
 

@@ -28,7 +28,8 @@ static int get_block(struct fsck *fsck, const struct copy_row *copy, const struc
 		return tier ? tier->error : -ENOENT;
 	if (!tier_key_ok(copy->key))
 		return -EUCLEAN;
-	r = tier->tier->backend->get(tier->tier, copy->key, block * BLOCK_BYTES, buffer, length, NULL);
+	r = tier->tier->backend->get(tier->tier, copy->key, block * BLOCK_BYTES, buffer, length,
+				     NULL);
 	if (r < 0)
 		return r;
 	return blockmap_check(&file->content.map, block, buffer, length) ? 0 : -EBADMSG;
