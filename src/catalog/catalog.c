@@ -234,8 +234,7 @@ int catalog_barrier_until(struct catalog *catalog, int64_t deadline_ns)
 	uint64_t last;
 
 	scoped_lock(&writer->lock);
-	/* Mostly there is nothing to wait for, and an open file asks: the writer is not woken then.
-	 */
+	/* Mostly there is nothing to wait for, and an open file asks: let the writer sleep. */
 	if (writer->steps == 0 && writer->taken == 0)
 		return writer->lost ? writer->error : 0;
 	last = writer->applied + writer->taken + writer->steps;

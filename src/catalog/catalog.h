@@ -76,8 +76,7 @@ void catalog_unreserve(void);
 struct catalog_health {
 	int error;      /* as catalog_error() */
 	bool lost;      /* it failed for good */
-	size_t waiting; /* changes that are not readable yet; with an error: kept for when it ends
-			 */
+	size_t waiting; /* changes that are not readable yet, and may be so for as long as @error */
 };
 void catalog_get_health(struct catalog *catalog, struct catalog_health *ret_health);
 

@@ -16,11 +16,6 @@ static int load_rules(struct safe *safe)
 	return r < 0 ? cli_fail_errno(safe->cli, r, "cannot read the card rules") : 0;
 }
 
-static bool is_number(const char *text)
-{
-	return *text && text[strspn(text, "0123456789")] == '\0';
-}
-
 /*
  * The volume, its daemon, and the folder that is meant. 0, or the exit code of wrong usage; a
  * volume that cannot be asked is a finding.
@@ -37,7 +32,7 @@ static int find_volume(struct safe *safe)
 		safe_add(safe, SAFE_UNCHECKED, "", "no mediafs volume is mounted here");
 		return 0;
 	}
-	code = target_find(safe->cli, given && !is_number(given) ? given : NULL, &safe->target);
+	code = target_find(safe->cli, given, &safe->target);
 	if (code)
 		return code;
 	r = client_open(safe->target.store, &safe->client);
@@ -109,8 +104,7 @@ static int run(struct cli *cli)
 static const struct option_spec options[] = {
 	{ OPT_OFFLOAD, 0, "offload", "OFFLOAD",
 	  "the folder of the volume that the card was copied to, or its number in mediafs "
-	  "offloads; "
-	  "alone: that, without the card" },
+	  "offloads, or its reel; alone: that, without the card" },
 	{ OPT_END, 0, NULL, NULL, NULL },
 };
 

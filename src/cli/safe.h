@@ -153,7 +153,7 @@ void safe_look_again(struct safe *safe);
 /* The policy, of the running volume. */
 void safe_ask_policy(struct safe *safe);
 
-/* The path of the offload that --offload names, by number or path. 0, or the exit code. */
+/* The path of the offload that --offload names, by path, number or reel. 0, or the exit code. */
 int safe_find_offload(struct safe *safe, const char *given);
 
 /* Without a card: the files of the folder. */

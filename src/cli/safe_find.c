@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include "cli/safe.h"
 #include "control/protocol.h"
@@ -53,37 +55,67 @@ void safe_ask_policy(struct safe *safe)
 
 /* Folders ----------------------------------------------------------------------------- */
 
+/* Offloads by what a person calls one. */
 struct wanted {
-	int64_t id;
-	char *path; /* owned */
+	const char *given; /* borrowed */
+	char *numbered;    /* owned: the path of the one with that number, */
+	char *reels[2];    /* owned: of the first two with that reel */
 };
+
+static void wanted_fini(struct wanted *wanted)
+{
+	free(wanted->numbered);
+	free(wanted->reels[0]);
+	free(wanted->reels[1]);
+}
 
 static int take_offload(void *arg, const json_t *line)
 {
 	struct wanted *wanted = arg;
 	const json_t *offload = json_object_get(line, "offload");
+	const json_t *path = json_object_get(offload, "path");
+	char **reel = &wanted->reels[wanted->reels[0] != NULL];
+	char number[24];
 
-	if (json_int_or(offload, "id", -1) == wanted->id && !wanted->path)
-		wanted->path = json_path_value(json_object_get(offload, "path"));
+	(void)snprintf(number, sizeof(number), "%" PRId64, json_int_or(offload, "id", -1));
+	if (strcmp(number, wanted->given) == 0 && !wanted->numbered)
+		wanted->numbered = json_path_value(path);
+	if (strcasecmp(json_string_or(offload, "reel", ""), wanted->given) == 0 && !*reel)
+		*reel = json_path_value(path);
 	return 0;
+}
+
+static bool is_in_volume(const struct target *target)
+{
+	cleanup_free char *path =
+		target->mountpoint ? path_join(target->mountpoint, target->path) : NULL;
+
+	return path && access(path, F_OK) == 0;
 }
 
 int safe_find_offload(struct safe *safe, const char *given)
 {
-	struct wanted wanted = { .id = strtoll(given, NULL, 10) };
+	cleanup_with(wanted_fini) struct wanted wanted = { .given = given };
 	cleanup_json json_t *final = NULL;
 
 	safe->is_folder_given = true;
-	if (strspn(given, "0123456789") != strlen(given)) {
+	if (strchr(given, '/') || is_in_volume(&safe->target)) {
 		safe->folder = strdup(safe->target.path);
 		return safe->folder ? 0 : cli_fail_errno(safe->cli, -ENOMEM, "cannot start");
 	}
 	final = ask(safe, safe->client, target_request("offloads", ""), take_offload, &wanted);
-	safe->folder = wanted.path;
-	if (safe->folder || !final)
+	if (!final)
+		return 0;
+	if (!wanted.numbered && wanted.reels[1])
+		return cli_fail(safe->cli, MEDIAFS_EXIT_USAGE,
+				"%s is in %s and in %s: name the folder", given, wanted.reels[0],
+				wanted.reels[1]);
+	safe->folder = wanted.numbered ? take_ptr(wanted.numbered) : take_ptr(wanted.reels[0]);
+	if (safe->folder)
 		return 0;
 	return cli_fail(safe->cli, MEDIAFS_EXIT_USAGE,
-			"there is no offload %s in the volume (mediafs offloads lists them)",
+			"there is no %s in the volume, and no offload of that number or reel "
+			"(mediafs offloads lists them)",
 			given);
 }
 

@@ -257,10 +257,10 @@ static int read_error(int r)
 static int dir_get(struct tier *tier, const char *key, uint64_t offset, void *buffer, size_t length,
 		   const struct tier_source *pace)
 {
-	(void)pace;
 	uint64_t size;
 	cleanup_close int fd = open_object(tier, key, &size);
 
+	(void)pace;
 	if (fd < 0)
 		return fd;
 	if (offset > size || length > size - offset)

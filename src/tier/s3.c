@@ -209,6 +209,9 @@ static int s3_put_small(struct tier *tier, const char *key, const void *bytes, s
 	struct s3_tier *s3 = s3_of(tier);
 	int r = small_key_ok(key) ? s3_enter(s3) : -EINVAL;
 
+	/* What is refused must not leave a place that belongs to a volume. */
+	if (r == 0 && strcmp(key, TIER_IDENTITY_KEY) == 0)
+		r = s3_customer_try(s3);
 	return r < 0 ? r : s3_put_bytes(s3, key, bytes, length, flags);
 }
 

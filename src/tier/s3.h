@@ -236,6 +236,7 @@ int s3_customer_ready(struct s3_tier *s3);
  * Before and after an attempt: media are not sent to a server that stores them without the key.
  * -EHOSTDOWN, and s3->why says so, from the first answer to a small PUT on that does not name it.
  */
+int s3_customer_try(struct s3_tier *s3); /* with the probe object, where there is a key */
 int s3_customer_refuses(struct s3_exchange *exchange);
 int s3_customer_judge(struct s3_exchange *exchange);
 

@@ -124,6 +124,19 @@ size_t s3_customer_headers(const struct s3_exchange *exchange, struct s3_pair *h
 	return count;
 }
 
+int s3_customer_try(struct s3_tier *s3)
+{
+	struct s3_request request = s3_probe_put();
+	struct s3_reply reply;
+	int r;
+
+	if (!s3->place.customer_file)
+		return 0;
+	r = s3_call(s3, &request, &reply);
+	s3_reply_fini(&reply);
+	return r;
+}
+
 int s3_customer_refuses(struct s3_exchange *exchange)
 {
 	struct s3_tier *s3 = exchange->s3;

@@ -247,6 +247,7 @@ def test_who_ignores_the_key_of_the_customer_gets_nothing(servers, sites, tmp_pa
         done = mediafs("init", tmp_path / "new", "--tier", bucket.url(
             gate.port, "https", f"&ca={certificate}&sse-c-key={secret}", "other"), check=False)
         assert done.returncode == 4 and "without the key" in done.stderr
+        mediafs("init", tmp_path / "again", "--tier", bucket.url(prefix="other"))  # it is nobody's
         # One that was begun without a key.
         first = sites("cart", tier=bucket.url()).mount()
         (first.mnt / "first.mov").write_bytes(b"first")

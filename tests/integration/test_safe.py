@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import cards
 from lib import MEDIAFS, fsck, flip, loop_image, mediafs, pattern, run, wait_for
 from offload_help import faulty
 
@@ -177,6 +178,21 @@ def test_the_twelve_ways(cart, tmp_path):
     run("cp", "-a", card / FIRST, cart.mnt / "again.mov")
     cart.wait("again.mov", "stored")
     assert safe(card)[:2] == (1, {"damaged": {FIRST}})
+
+
+def test_an_offload_is_named_by_its_reel(cart, tmp_path):
+    """As it is written on the card."""
+    reel = cards.CARDS["sony-xavc"]["reel"]
+    card = cards.make(tmp_path / "sony", "sony-xavc")
+    offload(cart, card, "monday")
+    wait_for(lambda: len(mediafs("offloads", "--json", cart.mnt).stdout.splitlines()) == 1, "it")
+    assert is_safe("--offload", reel.lower())
+    assert is_safe("--offload", "day1"), "a path in the volume"
+    assert "no offload of that" in cart.cmd("safe", "--offload", "A999", check=False).stderr
+    offload(cart, card, "tuesday")
+    wait_for(lambda: len(mediafs("offloads", "--json", cart.mnt).stdout.splitlines()) == 2, "both")
+    done = cart.cmd("safe", "--offload", reel, check=False)
+    assert done.returncode == 2 and "monday and in tuesday: name the folder" in done.stderr
 
 
 def test_what_is_said(cart, tmp_path):
