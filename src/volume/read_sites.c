@@ -5,12 +5,14 @@
  * not allowed is refused, named, and stops the reading of that site only.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/crew.h"
 #include "util/error.h"
 #include "util/io.h"
 #include "util/log.h"
@@ -23,6 +25,14 @@
 #define RETRY_NS (15 * NS_PER_SEC)
 /* More sites than that is an attack, or a mistake. */
 #define PEERS_MAX 4096
+/*
+ * Who joins late, or was away for a week, has tens of thousands of small segments to read: on a
+ * long line each alone takes the time of a request. So many are fetched side by side, and applied
+ * in their order; fewer at a time where they are large.
+ */
+#define SIDE_BY_SIDE 8
+#define BATCH_SEGMENTS 64
+#define BATCH_BYTES (32u << 20)
 
 /* Peers -------------------------------------------------------------------------------- */
 
@@ -121,6 +131,88 @@ static bool is_its_fault(int error)
 	return error == -EBADMSG || error == -EINVAL || error == -EFBIG || error == -ENOENT;
 }
 
+/* Fetching ----------------------------------------------------------------------------- */
+
+struct fetched {
+	void *packed; /* owned */
+	size_t length;
+	int result;
+	bool done;
+};
+
+/* Segments of one site that follow each other. */
+struct batch {
+	struct syncer *syncer;
+	const char *site; /* borrowed */
+	uint64_t first;
+	size_t count;
+	struct fetched list[BATCH_SEGMENTS];
+	_Atomic size_t bytes;
+};
+
+static void batch_clear(struct batch *batch)
+{
+	for (size_t i = 0; i < batch->count; i++)
+		free(batch->list[i].packed);
+	batch->count = 0;
+}
+
+static int fetch_one(void *arg, unsigned worker, size_t index)
+{
+	struct batch *batch = arg;
+	struct fetched *fetched = &batch->list[index];
+
+	(void)worker;
+	fetched->result = journal_get_packed(batch->syncer->tier, batch->site, batch->first + index,
+					     &fetched->packed, &fetched->length);
+	fetched->done = true;
+	if (fetched->result < 0)
+		return fetched->result;
+	return atomic_fetch_add(&batch->bytes, fetched->length) + fetched->length >= BATCH_BYTES;
+}
+
+static int stop_fetching(void *arg)
+{
+	return syncer_stops(((struct batch *)arg)->syncer);
+}
+
+/* At least the segment @first, of those up to @last. */
+static void fetch_batch(struct batch *batch, uint64_t first, uint64_t last)
+{
+	struct crew crew = { .name = "sync-read",
+			     .threads = SIDE_BY_SIDE,
+			     .fn = fetch_one,
+			     .tick = stop_fetching,
+			     .arg = batch };
+
+	batch_clear(batch);
+	batch->first = first;
+	batch->count = last - first < BATCH_SEGMENTS ? last - first + 1 : BATCH_SEGMENTS;
+	memset(batch->list, 0, sizeof(batch->list));
+	batch->bytes = 0;
+	crew.count = batch->count;
+	/* What went wrong is told when it is that segment's turn. */
+	if (batch->count > 1)
+		(void)crew_run(&crew);
+	if (!batch->list[0].done)
+		(void)fetch_one(batch, 0, 0);
+}
+
+/* The packed bytes of the segment @number (caller frees), which comes with others up to @last. */
+static int take_packed(struct batch *batch, uint64_t number, uint64_t last, void **ret_packed,
+		       size_t *ret_length)
+{
+	struct fetched *fetched;
+
+	if (number < batch->first || number - batch->first >= batch->count ||
+	    !batch->list[number - batch->first].done)
+		fetch_batch(batch, number, last);
+	fetched = &batch->list[number - batch->first];
+	*ret_packed = take_ptr(fetched->packed);
+	*ret_length = fetched->length;
+	return fetched->result;
+}
+
 /* Reading one site --------------------------------------------------------------------- */
 
 struct reading {
@@ -132,6 +224,7 @@ struct reading {
 	uint8_t chain[CHAIN_BYTES]; /* of @next */
 	bool has_next;
 	size_t applied;
+	struct batch batch;
 };
 
 static int refuse_segment(struct reading *reading, uint64_t number, const char *why)
@@ -180,8 +273,7 @@ static int read_segment(struct reading *reading, uint64_t number, struct segment
 	size_t length;
 	int r;
 
-	r = journal_get_packed(reading->syncer->tier, reading->peer->site, number, &packed,
-			       &length);
+	r = take_packed(&reading->batch, number, reading->head.segment, &packed, &length);
 	if (r < 0 && is_its_fault(r))
 		return refuse_segment(reading, number, error_text(r));
 	if (r < 0)
@@ -316,7 +408,9 @@ static int read_head(struct reading *reading)
 
 static int read_site(struct syncer *syncer, struct peer *peer, size_t *applied)
 {
-	struct reading reading = { .syncer = syncer, .peer = peer };
+	struct reading reading = { .syncer = syncer,
+				   .peer = peer,
+				   .batch = { .syncer = syncer, .site = peer->site } };
 	int r;
 
 	r = catalog_get_position(syncer->volume->catalog, peer->site, &reading.position);
@@ -329,6 +423,7 @@ static int read_site(struct syncer *syncer, struct peer *peer, size_t *applied)
 		accept_again(peer);
 	if (reading.has_next)
 		segment_fini(&reading.next);
+	batch_clear(&reading.batch);
 	*applied += reading.applied;
 	return r < 0 ? r : 0;
 }

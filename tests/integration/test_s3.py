@@ -12,8 +12,10 @@ from gate import Gate
 from lib import BLOCK, MEDIAFS, PATIENCE, fsck, mediafs, pattern, run, same_tree, wait_for
 from s3_bucket import MIB, PART, SIDE_BY_SIDE, make_certificate, tier_error
 from test_main_job import make_card
+from test_sites import wait_same
 
 READ_AHEAD_SIDE_BY_SIDE = 4  # blocks of who reads on
+SEGMENTS_SIDE_BY_SIDE = 8
 
 
 def test_the_main_job(any_bucket, sites, tmp_path):
@@ -346,6 +348,21 @@ def test_what_is_read_ahead_keeps_nobody_from_evicting(bucket, gate, sites, tmp_
     assert cart.state("clip.mov") == "evicted"
     gate.pace_down = 0
     assert (cart.mnt / "clip.mov").read_bytes() == data
+
+
+def test_segments_of_a_journal_are_read_side_by_side(bucket, gate, sites):
+    """Who joins late has thousands to read, over a long line."""
+    cart = sites("cart", tier=bucket.url(), settings={"sync.flush": "10ms"}).mount()
+    for index in range(SEGMENTS_SIDE_BY_SIDE + 2):
+        (cart.mnt / f"take{index}.wav").write_bytes(pattern(100, index))
+        cart.wait()
+        wait_for(lambda: cart.status()["unpublished"] == 0, "it to be told")
+    gate.stall = b"/j/"
+    editorial = sites("editorial", join=bucket.url(gate.port)).mount()
+    wait_for(lambda: gate.stalled == SEGMENTS_SIDE_BY_SIDE, "many to be asked for")
+    gate.stall = None
+    wait_same(cart, editorial)
+    assert gate.stalled_most == SEGMENTS_SIDE_BY_SIDE
 
 
 @pytest.mark.parametrize("verb, crew", [("pin", "keeper-fetch"), ("fetch", "fetch")])
