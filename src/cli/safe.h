@@ -148,13 +148,19 @@ void safe_read_card(struct safe *safe);
 /* Look at it again: is it still what was read? */
 void safe_look_again(struct safe *safe);
 
-/* safe_find.c ------------------------------------------------------------------------- */
+/* safe_offload.c ---------------------------------------------------------------------- */
+
+/* The daemon's answer, or NULL with a finding: nothing more can be asked. @request: taken. */
+json_t *safe_ask(struct safe *safe, struct client *client, json_t *request, client_line_fn fn,
+		 void *arg);
 
 /* The policy, of the running volume. */
 void safe_ask_policy(struct safe *safe);
 
 /* The path of the offload that --offload names, by path, number or reel. 0, or the exit code. */
 int safe_find_offload(struct safe *safe, const char *given);
+
+/* safe_find.c ------------------------------------------------------------------------- */
 
 /* Without a card: the files of the folder. */
 void safe_list_folder(struct safe *safe);

@@ -17,6 +17,9 @@
 #include "volume/syncer.h"
 #include "volume/tree.h"
 
+/* More than a tick takes. */
+#define TICK_MOST_NS (100 * NS_PER_MS)
+
 /* The xattr ------------------------------------------------------------------------------ */
 
 static int write_mark(struct seals *seals, uint64_t folder, int64_t since_ns, const char *how)
@@ -215,6 +218,24 @@ static bool is_still(struct seals *seals, const struct seal_try *try)
 	return seal && seal->since_ns == try->since_ns;
 }
 
+/*
+ * A new file's times are those of the kernel's last tick, a few ms ago: what is made once the seal
+ * was told must look younger than it.
+ */
+static void let_tick(int64_t since_ns)
+{
+	const struct timespec pause = { .tv_nsec = NS_PER_MS };
+	struct timespec tick;
+
+	for (;;) {
+		(void)clock_gettime(CLOCK_REALTIME_COARSE, &tick);
+		/* A seal of files from the future is later for long. */
+		if (timespec_ns(tick) > since_ns || timespec_ns(tick) < since_ns - TICK_MOST_NS)
+			return;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 int seals_keep(struct seals *seals, const struct seal_try *try, const char *actor)
 {
 	int r;
@@ -229,9 +250,10 @@ int seals_keep(struct seals *seals, const struct seal_try *try, const char *acto
 			r = catalog_set_flags(seals->volume->catalog, try->folder, 0, NODE_SEALED);
 		return r < 0 ? r : -ESTALE;
 	}
-	if (r < 0 || try->before_ns)
+	if (r < 0)
 		return r;
-	return tell(seals, try->folder, actor, "sealed", "");
+	let_tick(try->since_ns);
+	return try->before_ns ? 0 : tell(seals, try->folder, actor, "sealed", "");
 }
 
 /* Opening -------------------------------------------------------------------------------- */
