@@ -51,8 +51,9 @@ def arguments():
     parser.add_argument("--size", type=bytes_of, default="1G", help="of large files")
     parser.add_argument("--files", type=int, default=20000, help="where there are many small ones")
     parser.add_argument("--folder", default="/var/tmp", help="on the disk that is measured")
-    parser.add_argument("--link", default="50,20,0.1", metavar="LINE",
-                        help="Mbit/s, ms each way, %% lost, Mbit/s down, ms that may wait")
+    parser.add_argument("--link", metavar="LINE",
+                        help="Mbit/s, ms each way, %% lost, Mbit/s down, ms that may wait "
+                             "(50,20,0.1)")
     # The best that a reader at USB 3.2 gives; cards in faster ones are no faster than 1 400.
     parser.add_argument("--reader", type=int, default=900, metavar="RATE",
                         help="of the card, in MB/s; 0: as fast as memory")
@@ -63,6 +64,7 @@ def arguments():
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.size, options.files = 1, 32 << 20, 300
+    options.link = options.link or ("50,20,0.1,200" if options.quick else "50,20,0.1")
     unknown = set(options.rows.split(",")) - set(TOPICS)
     if unknown:
         parser.error(f"no such rows: {', '.join(sorted(unknown))}")
