@@ -184,8 +184,8 @@ static int fill_new_lanes(struct transfer *transfer)
 		r = catalog_get_meta(transfer->catalog, key, &value);
 		if (r == 0)
 			r = each_file(transfer,
-				      BIT(FILE_QUEUED) | BIT(FILE_STORED) | BIT(FILE_EVICTED) |
-					      BIT(FILE_HYDRATING),
+				      BIT(FILE_QUEUED) | BIT(FILE_UPLOADING) | BIT(FILE_STORED) |
+					      BIT(FILE_EVICTED) | BIT(FILE_HYDRATING),
 				      fill_lane, lane);
 		else if (r > 0)
 			continue;

@@ -401,6 +401,22 @@ def test_a_small_file_does_not_wait_for_a_large_one(bucket, gate, sites):
     assert set(bucket.media()) == {"clip.mov", "other.mov", "sound.wav"}
 
 
+def test_a_tier_that_comes_while_a_file_is_on_its_way_gets_it_too(bucket, gate, sites, tmp_path):
+    cart = sites("cart", tier=bucket.url(gate.port)).mount()
+    gate.stall = b"clip.mov"
+    data = pattern(MIB)
+    (cart.mnt / "clip.mov").write_bytes(data)
+    wait_for(lambda: gate.stalled and cart.state("clip.mov") == "uploading", "it to be on its way")
+    (tmp_path / "nas").mkdir()
+    cart.cmd("tier", "add", "nas", f"file://{tmp_path / 'nas'}")
+    (cart.mnt / "later.mov").write_bytes(pattern(MIB, 2))
+    wait_for((tmp_path / "nas/later.mov").exists, "what came later to be there")
+    gate.stall = None
+    wait_for((tmp_path / "nas/clip.mov").exists, "it to be there")
+    cart.wait()
+    assert (tmp_path / "nas/clip.mov").read_bytes() == data
+
+
 def test_a_put_whose_answer_was_lost(bucket, gate, sites):
     cart = sites("cart", tier=bucket.url(gate.port)).mount()
     gate.swallow = b"PUT /" + bucket.name.encode() + b"/show%201/clip.mov"
