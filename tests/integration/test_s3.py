@@ -299,7 +299,8 @@ def test_small_files_go_side_by_side(bucket, gate, sites):
     assert len(gate.copies) == 1, "one content, sent once"
 
 
-def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
+def cart_without_clip(bucket, gate, sites):
+    """And what is in the clip."""
     cart = sites("cart", tier=bucket.url(gate.port),
                  settings={"transfer.read_ahead": "48M"}).mount()
     data = pattern(16 * BLOCK)
@@ -308,6 +309,11 @@ def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
     cart.cmd("evict", cart.mnt / "clip.mov")
     cart.umount()
     cart.mount()  # what is here comes from there, and is seen to be read
+    return cart, data
+
+
+def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
+    cart, data = cart_without_clip(bucket, gate, sites)
     gate.watch = gate.stall = b"clip.mov"
 
     def start_read(to, first, count):
@@ -331,14 +337,7 @@ def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
 
 def test_what_is_read_ahead_keeps_nobody_from_evicting(bucket, gate, sites, tmp_path):
     """A player was closed a moment ago: what still comes comes for nobody."""
-    cart = sites("cart", tier=bucket.url(gate.port),
-                 settings={"transfer.read_ahead": "48M"}).mount()
-    data = pattern(16 * BLOCK)
-    (cart.mnt / "clip.mov").write_bytes(data)
-    cart.wait()
-    cart.cmd("evict", cart.mnt / "clip.mov")
-    cart.umount()
-    cart.mount()
+    cart, data = cart_without_clip(bucket, gate, sites)
     gate.watch = b"clip.mov"
     gate.pace_down = 0.03  # two seconds a block
     with open(cart.mnt / "clip.mov", "rb") as player:
