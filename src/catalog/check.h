@@ -31,3 +31,23 @@ int catalog_check(struct catalog *catalog, catalog_finding_fn fn, void *arg);
  * again in the tree by the leveller. Waits.
  */
 int catalog_mend(struct catalog *catalog);
+
+/*
+ * Which tree the catalog knows by number: store_tree_name() when it was levelled last. Another one:
+ * the store was copied, and none of the catalog's ids means anything.
+ */
+#define META_TREE "tree"
+
+struct renumber {
+	uint64_t from, to; /* ids, neither CATALOG_ROOT */
+};
+
+/*
+ * The nodes get the ids @to, each once, in whatever order, with all that is known of them; @tree
+ * becomes META_TREE. Nodes that are not @from get ids that no inode has (above INT64_MAX): the
+ * leveller finds them missing. The catalog is unclean then, and what is missing counts as lost by
+ * the disk. One durable transaction; waits. -EOVERFLOW for ids above INT64_MAX:
+ * nothing has changed.
+ */
+int catalog_renumber(struct catalog *catalog, const struct renumber *numbers, size_t count,
+		     const char *tree);

@@ -223,7 +223,7 @@ struct catalog {
 	char *site;
 	enum catalog_flags flags;
 	enum db_flags reader_flags;
-	bool unclean;
+	bool unclean; /* also by catalog_renumber(), before others use it */
 
 	_Atomic bool keep_unclean; /* when it closes */
 	_Atomic uint64_t told;     /* segments of other sites; the writer thread counts */
@@ -283,6 +283,9 @@ int schema_lend(struct db *db);
 /* events.c, around each transaction of the writer. */
 void events_begin(struct db *db);
 int events_commit(struct db *db);
+
+/* The boot_id of the machine when the catalog was level last: catalog_was_rebooted(). */
+#define META_BOOT "sync.boot"
 
 /* meta.c: inside a transaction of the writer (or before it runs). */
 int db_set_meta(struct db *db, const char *key, const char *value);

@@ -9,7 +9,6 @@
 #include "catalog/sync.h"
 #include "util/io.h"
 
-#define META_BOOT "sync.boot"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 STATEMENT(sql_note_at, "INSERT INTO unshown(path, noted_ns)"

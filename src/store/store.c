@@ -231,6 +231,47 @@ int store_open_handle(const struct store *store, const struct store_handle *hand
 	return fd < 0 ? -errno : fd;
 }
 
+/* Appends to @out; nothing for what is not there. */
+static int name_inode(int dir_fd, const char *name, FILE *out)
+{
+	union kernel_handle handle = KERNEL_HANDLE;
+	struct statx st;
+	int mount_id;
+
+	if (statx(dir_fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) <
+	    0)
+		return errno == ENOENT ? 0 : -errno;
+	(void)fprintf(out, "%s%llu", *name ? "," : "", (unsigned long long)st.stx_ino);
+	if (st.stx_mask & STATX_BTIME)
+		(void)fprintf(out, "@%lld.%09u", (long long)st.stx_btime.tv_sec,
+			      st.stx_btime.tv_nsec);
+	/* Holds the inode's generation: a number that was used again has another. */
+	if (name_to_handle_at(dir_fd, name, &handle.handle, &mount_id, AT_EMPTY_PATH) < 0)
+		return errno == EOVERFLOW || errno == EOPNOTSUPP ? 0 : -errno;
+	(void)fputc(':', out);
+	for (unsigned i = 0; i < handle.handle.handle_bytes; i++)
+		(void)fprintf(out, "%02x", handle.handle.f_handle[i]);
+	return 0;
+}
+
+int store_tree_name(const struct store *store, char **ret_name)
+{
+	char *name = NULL;
+	size_t length;
+	FILE *out = open_memstream(&name, &length);
+	int r = out ? name_inode(store->tree_fd, "", out) : -ENOMEM;
+
+	if (r == 0)
+		r = name_inode(store->root_fd, "catalog.db", out);
+	if (out && fclose(out) != 0 && r == 0)
+		r = -ENOMEM;
+	if (r == 0)
+		*ret_name = name;
+	else
+		free(name);
+	return r;
+}
+
 int store_reopen(int path_fd, int flags)
 {
 	char path[32];

@@ -93,5 +93,12 @@ struct store_handle {
 int store_make_handle(const struct store *store, int fd, struct store_handle *ret_handle);
 int store_open_handle(const struct store *store, const struct store_handle *handle, int flags);
 
+/*
+ * Which tree/ and which catalog.db (if there is one) these are, as text: their inode numbers, times
+ * of birth and handles. The same for as long as both live, on whatever machine; another one after a
+ * copy. Caller frees.
+ */
+int store_tree_name(const struct store *store, char **ret_name);
+
 /* Open again what @path_fd (O_PATH) names, by /proc/self/fd. */
 int store_reopen(int path_fd, int flags);

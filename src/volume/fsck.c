@@ -11,6 +11,7 @@
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "volume/fsck_parts.h"
+#include "volume/level_numbers.h"
 #include "volume/level_walk.h"
 
 #define TEXT_BYTES 2048
@@ -228,6 +229,36 @@ static int open_catalog(struct fsck *fsck, char **ret_old_name)
 	return 0;
 }
 
+/* By wrong numbers every file would be missing, or taken for another. */
+static int find_again(struct fsck *fsck)
+{
+	static const char what[] = "copied";
+	int r = fsck->can_repair ? level_find_again(fsck->store, fsck->catalog, fsck->host->stop)
+				 : level_was_copied(fsck->store, fsck->catalog);
+
+	if (r < 0)
+		return r == -ECANCELED ? r
+				       : fsck_fail(fsck, r, "cannot find the files of %s",
+						   fsck->store->path);
+	if (r == 0)
+		return 0;
+	if (!fsck->can_repair) {
+		fsck_tell(fsck, FSCK_LEFT, what, "",
+			  "the store was copied or restored since it was last mounted, and its "
+			  "catalog knows the files by numbers that they do not have here");
+		(void)fsck_fail(fsck, 0,
+				"nothing else was checked; mount it once, or let -p find its files "
+				"again by their names");
+		return -ESTALE;
+	}
+	fsck->copied = true;
+	fsck_tell(fsck, FSCK_CORRECTED, what, "",
+		  "the store was copied or restored since it was last mounted; its files were "
+		  "found again by their names");
+	fsck_event(fsck, "store copied", "", NULL, "its files were found again by their names");
+	return 0;
+}
+
 static int check(struct fsck *fsck, const char *path)
 {
 	cleanup_free char *old_name = NULL;
@@ -240,6 +271,8 @@ static int check(struct fsck *fsck, const char *path)
 	fsck->can_write = !fsck->mounted && !(fsck->flags & FSCK_READ_ONLY);
 	fsck->can_repair = fsck->can_write && (fsck->flags & (FSCK_REPAIR | FSCK_REBUILD));
 	r = open_catalog(fsck, &old_name);
+	if (r == 0)
+		r = find_again(fsck);
 	if (r == 0 && (fsck->flags & FSCK_REBUILD))
 		r = fsck_rebuild(fsck, old_name);
 	if (r < 0 && old_name) {

@@ -31,6 +31,7 @@ struct fsck {
 	bool mounted;              /* by a daemon: everything is only read */
 	bool can_write;            /* findings are written into the catalog */
 	bool can_repair;
+	bool copied;             /* the store, since it was last levelled */
 	struct fsck_tier *tiers; /* owned */
 	size_t tier_count;
 	bool tiers_open;

@@ -245,9 +245,12 @@ static void hear(void *arg, const char *what, const char *path)
 {
 	struct fsck *fsck = arg;
 
-	if (strcmp(what, "touched") == 0)
+	bool touched = strcmp(what, "touched") == 0;
+
+	if (touched)
 		note_touched(fsck, path);
-	tell_difference(fsck, what, path);
+	if (!touched || !fsck->copied) /* a copy is all that */
+		tell_difference(fsck, what, path);
 }
 
 static int level_offline(struct fsck *fsck)

@@ -39,6 +39,7 @@ struct walk {
 	struct catalog *catalog; /* borrowed */
 	const _Atomic bool *stop;
 	level_find_fn fn;
+	level_name_fn name_fn; /* by names alone, instead of @fn */
 	void *arg;
 	struct pending *pending; /* folders still to look at; owned */
 	size_t pending_count, pending_room;
@@ -258,6 +259,22 @@ static int push_folder(struct walk *walk, const char *path, uint64_t id)
 	return 0;
 }
 
+/* The folders' ids are the catalog's here: what it does not have is not entered. */
+static int look_at_name(struct walk *walk, const struct pending *folder, const struct entry *entry,
+			const struct child *child)
+{
+	cleanup_free char *path = NULL;
+	int r;
+
+	if (!child || (entry->st.st_mode & S_IFMT) != (child->row.mode & S_IFMT))
+		return 0;
+	r = walk->name_fn(walk->arg, child->row.id, store_node_id(walk->store, &entry->st));
+	if (r != 0 || !S_ISDIR(entry->st.st_mode))
+		return r;
+	path = path_join(folder->path, entry->name);
+	return path ? push_folder(walk, path, child->row.id) : -ENOMEM;
+}
+
 /* What is at @entry, which the catalog has as @child (NULL: not at all). */
 static int look_at_entry(struct walk *walk, const struct pending *folder, int dir_fd,
 			 const struct entry *entry, const struct child *child)
@@ -306,6 +323,8 @@ static int look_at_missing(struct walk *walk, const struct pending *folder,
 		.row = child->row,
 	};
 
+	if (walk->name_fn)
+		return 0;
 	return path ? tell(walk, &find) : -ENOMEM;
 }
 
@@ -325,8 +344,10 @@ static int compare_listing(struct walk *walk, const struct pending *folder, int 
 			r = look_at_missing(walk, folder, &listing->children[c++]);
 		if (c < listing->child_count && strcmp(listing->children[c].name, entry->name) == 0)
 			child = &listing->children[c++];
-		if (r == 0 && entry->st.st_dev == walk->store->tree_device)
-			r = look_at_entry(walk, folder, dir_fd, entry, child);
+		if (r != 0 || entry->st.st_dev != walk->store->tree_device)
+			continue;
+		r = walk->name_fn ? look_at_name(walk, folder, entry, child)
+				  : look_at_entry(walk, folder, dir_fd, entry, child);
 	}
 	while (r == 0 && c < listing->child_count)
 		r = look_at_missing(walk, folder, &listing->children[c++]);
@@ -397,6 +418,22 @@ static int walk_folder(struct walk *walk, const struct pending *folder)
 	return compare_listing(walk, folder, dir_fd, &listing);
 }
 
+static int walk_all(struct walk *walk)
+{
+	int r = push_folder(walk, "", CATALOG_ROOT);
+
+	while (r == 0 && walk->pending_count) {
+		struct pending folder = walk->pending[--walk->pending_count];
+
+		r = walk->stop && *walk->stop ? -ECANCELED : walk_folder(walk, &folder);
+		free(folder.path);
+	}
+	while (walk->pending_count)
+		free(walk->pending[--walk->pending_count].path);
+	free(walk->pending);
+	return r;
+}
+
 int level_walk(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
 	       level_find_fn fn, void *arg, uint64_t *ret_nodes)
 {
@@ -407,20 +444,25 @@ int level_walk(struct store *store, struct catalog *catalog, const _Atomic bool 
 		.fn = fn,
 		.arg = arg,
 	};
-	int r = push_folder(&walk, "", CATALOG_ROOT);
+	int r = walk_all(&walk);
 
-	while (r == 0 && walk.pending_count) {
-		struct pending folder = walk.pending[--walk.pending_count];
-
-		r = stop && *stop ? -ECANCELED : walk_folder(&walk, &folder);
-		free(folder.path);
-	}
-	while (walk.pending_count)
-		free(walk.pending[--walk.pending_count].path);
-	free(walk.pending);
 	if (r == 0)
 		*ret_nodes = walk.nodes;
 	return r;
+}
+
+int level_walk_names(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
+		     level_name_fn fn, void *arg)
+{
+	struct walk walk = {
+		.store = store,
+		.catalog = catalog,
+		.stop = stop,
+		.name_fn = fn,
+		.arg = arg,
+	};
+
+	return walk_all(&walk);
 }
 
 /* Open the folder of @path if it is still @parent. */

@@ -44,6 +44,14 @@ typedef int (*level_find_fn)(void *arg, const struct level_find *find);
 int level_walk(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
 	       level_find_fn fn, void *arg, uint64_t *ret_nodes);
 
+/*
+ * Every name that both have, with nodes of one type: @known in the catalog, @id in the tree. As
+ * level_walk(), which takes a number for the same node in both.
+ */
+typedef int (*level_name_fn)(void *arg, uint64_t known, uint64_t id);
+int level_walk_names(struct store *store, struct catalog *catalog, const _Atomic bool *stop,
+		     level_name_fn fn, void *arg);
+
 /* As store_open_path() without O_CREAT, for paths of any length: the kernel's limit is no limit of
  * a tree. */
 int level_open_path(struct store *store, const char *path, int flags);

@@ -553,29 +553,6 @@ def test_what_the_disk_lost_is_no_deletion(pair):
     assert tree(editorial) == before
 
 
-def test_a_store_from_a_backup_begins_a_new_journal(sites, tier, cart, tmp_path):
-    (cart.mnt / "a").write_text("a")
-    cart.wait()
-    wait_for(lambda: segments(tier), "a segment")
-    cart.umount()
-    run("cp", "-a", cart.store, tmp_path / "backup")
-    cart.mount()
-    (cart.mnt / "b").write_text("b")
-    cart.wait()
-    cart.umount()
-    shutil.rmtree(cart.store)
-    run("cp", "-a", tmp_path / "backup", cart.store)
-    cart.mount()
-    wait_for(lambda: (cart.mnt / "b").exists(), "what the lost store had told")
-    assert (cart.mnt / "b").read_text() == "b"
-    (cart.mnt / "c").write_text("c")
-    cart.wait()
-    wait_for(lambda: len(list((tier / ".mediafs/v1/w").iterdir())) == 2, "a new journal")
-    editorial = sites("editorial", join=tier).mount()
-    wait_for(lambda: sorted(os.listdir(editorial.mnt)) == ["a", "b", "c"], "all three")
-    wait_same(cart, editorial)
-
-
 @pytest.mark.every_tier
 def test_what_was_stored_is_told_before_the_volume_goes(sites, tier):
     slow = {"sync.flush": "1h"}

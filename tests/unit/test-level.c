@@ -8,12 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "catalog/check.h"
 #include "catalog/contents.h"
 #include "catalog/events.h"
 #include "store/residency.h"
 #include "test.h"
 #include "util/clock.h"
 #include "util/io.h"
+#include "volume/level_numbers.h"
 
 /* A store, its catalog, and what the last pass told. */
 struct site {
@@ -408,5 +410,121 @@ TEST(paths_longer_than_the_kernel_takes_are_part_of_the_tree)
 	/* Such paths are too long for scratch_free(). */
 	(void)snprintf(path, sizeof(path), "rm -rf '%s/tree'", site.store->path);
 	check_int(system(path), 0);
+	end(&site);
+}
+
+/* The catalog's numbers become those of another tree, in which @count files have each other's. */
+static void exchange_numbers(struct site *site, const char *const *paths, size_t count)
+{
+	struct renumber numbers[8];
+
+	for (size_t i = 0; i < count; i++)
+		numbers[i] = (struct renumber){
+			.from = row_at(site, paths[i]).id,
+			.to = row_at(site, paths[(i + 1) % count]).id,
+		};
+	check_int(catalog_renumber(site->catalog, numbers, count, "another"), 0);
+}
+
+TEST(a_copied_store_is_known_by_its_names)
+{
+	static const char *const paths[] = { "d", "d/a", "b", "c" };
+	struct site site;
+	struct node_row before[4], row;
+	void *value;
+	size_t length;
+
+	begin(&site);
+	check_int(level_was_copied(site.store, site.catalog), 0);
+	check_int(level_find_again(site.store, site.catalog, NULL), 0);
+	check_int(mkdirat(tree_fd(&site), "d", 0755), 0);
+	for (size_t i = 1; i < 4; i++)
+		put_file(&site, paths[i], paths[i]);
+	(void)pass(&site, LEVEL_FIX);
+	for (size_t i = 1; i < 4; i++)
+		(void)make_stored(&site, paths[i], paths[i]);
+	for (size_t i = 0; i < 4; i++)
+		before[i] = row_at(&site, paths[i]);
+	check_int(catalog_set_xattr(site.catalog, before[2].id, "user.take", "3", 1), 0);
+	catalog_keep_unclean(site.catalog, false);
+
+	exchange_numbers(&site, paths, 4);
+	check_int(row_at(&site, "d/a").id, before[2].id);
+	check(catalog_was_unclean(site.catalog));
+	check_int(level_was_copied(site.store, site.catalog), 1);
+	check_int(level_find_again(site.store, site.catalog, NULL), 1);
+	check_int(level_was_copied(site.store, site.catalog), 0);
+	for (size_t i = 0; i < 4; i++) {
+		row = row_at(&site, paths[i]);
+		check_int(row.id, before[i].id);
+		check_int(row.mode, before[i].mode);
+		check_int(row.state, before[i].state);
+		check_int(row.content, before[i].content);
+		check_int(row.generation, before[i].generation);
+	}
+	check_int(catalog_get_xattr(site.catalog, before[2].id, "user.take", &value, &length), 1);
+	free(value);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	check_int(catalog_check(site.catalog, NULL, NULL), 0);
+	end(&site);
+}
+
+TEST(what_a_copy_lacks_is_missing_and_leaves_nothing)
+{
+	static const char *const paths[] = { "a", "b", "c" };
+	const struct renumber too_large = { .from = 2, .to = 1ull << 63 };
+	struct site site;
+
+	begin(&site);
+	for (size_t i = 0; i < 3; i++) {
+		put_file(&site, paths[i], "abc");
+		(void)pass(&site, LEVEL_FIX);
+		(void)make_stored(&site, paths[i], "abc");
+	}
+	check_int(catalog_renumber(site.catalog, &too_large, 1, ""), -EOVERFLOW);
+	exchange_numbers(&site, paths, 3);
+	check_int(unlinkat(tree_fd(&site), "c", 0), 0);
+	/* Twice: what the first one left unlevelled is not taken for a file. */
+	for (int i = 0; i < 2; i++) {
+		check_int(catalog_set_meta(site.catalog, META_TREE, "another"), 0);
+		check_int(catalog_flush(site.catalog), 0);
+		check_int(level_find_again(site.store, site.catalog, NULL), 1);
+		if (i == 0) {
+			check(row_at(&site, "c").id > INT64_MAX);
+			(void)pass(&site, 0);
+			check_str(site.told, "missing c\n");
+		}
+	}
+	(void)pass(&site, LEVEL_FIX);
+	check_int(row_at(&site, "a").state, FILE_STORED);
+	check_int(row_at(&site, "b").state, FILE_STORED);
+	check_int(catalog_check(site.catalog, NULL, NULL), 0);
+	end(&site);
+}
+
+TEST(names_that_became_one_file_in_the_copy)
+{
+	static const char *const paths[] = { "a", "b" };
+	struct site site;
+	int fd;
+
+	begin(&site);
+	for (size_t i = 0; i < 2; i++) {
+		put_file(&site, paths[i], "abc");
+		(void)pass(&site, LEVEL_FIX);
+		(void)make_stored(&site, paths[i], "abc");
+	}
+	exchange_numbers(&site, paths, 2);
+	fd = tree_fd(&site);
+	check_int(unlinkat(fd, "b", 0), 0);
+	check_int(linkat(fd, "a", fd, "b", 0), 0);
+	check_int(level_find_again(site.store, site.catalog, NULL), 1);
+	(void)pass(&site, LEVEL_FIX);
+	check_int(row_at(&site, "a").id, row_at(&site, "b").id);
+	check_int(row_at(&site, "b").state, FILE_STORED);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	check_int(catalog_check(site.catalog, NULL, NULL), 0);
 	end(&site);
 }
