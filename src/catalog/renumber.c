@@ -104,6 +104,7 @@ int catalog_renumber(struct catalog *catalog, const struct renumber *numbers, si
 	renumber->count = count;
 	renumber->tree = tree;
 	/* It tells of another tree until it is levelled, whether this succeeds or not. */
-	catalog->unclean = catalog->keep_unclean = true;
+	catalog->unclean = true;
+	catalog->keep_unclean = true;
 	return step_submit(catalog, &renumber->step, STEP_DURABLE);
 }

@@ -107,7 +107,7 @@ static void parked_hydrated(void *arg, int result)
 		return;
 	}
 	/* Cannot happen while handles keep blocks here; never loop on it. */
-	result = parked->tries++ < 2 ? hydrate_async(file->live, (uint64_t)parked->offset,
+	result = parked->tries++ < 2 ? hydrate_async(file->live, file, (uint64_t)parked->offset,
 						     parked->length, parked_hydrated, parked)
 				     : -EIO;
 	if (result < 0)
@@ -129,7 +129,8 @@ static int park(struct file *file, const struct parked *values)
 	file->parked = parked;
 	mutex_unlock(&live->lock);
 
-	r = hydrate_async(live, (uint64_t)parked->offset, parked->length, parked_hydrated, parked);
+	r = hydrate_async(live, file, (uint64_t)parked->offset, parked->length, parked_hydrated,
+			  parked);
 	if (r >= 0)
 		return -EINPROGRESS;
 	mutex_lock(&live->lock);
@@ -140,8 +141,9 @@ static int park(struct file *file, const struct parked *values)
 }
 
 /* As is_here(); when some of the rest is not, what comes next may be fetched ahead. */
-static bool is_here_for_reader(struct live *live, off_t offset, size_t *length)
+static bool is_here_for_reader(struct file *file, off_t offset, size_t *length)
 {
+	struct live *live = file->live;
 	bool here, whole;
 
 	mutex_lock(&live->lock);
@@ -150,20 +152,18 @@ static bool is_here_for_reader(struct live *live, off_t offset, size_t *length)
 	whole = live_is_whole(live);
 	mutex_unlock(&live->lock);
 	if (here && !whole)
-		hydrate_hint(live, (uint64_t)offset, *length);
+		hydrate_hint(live, file, (uint64_t)offset, *length);
 	return here;
 }
 
 ssize_t volume_read(struct file *file, void *buffer, size_t length, off_t offset,
 		    volume_read_done done, void *arg)
 {
-	struct live *live = file->live;
-
 	if (!file->can_read)
 		return -EBADF;
 	if (offset < 0)
 		return -EINVAL;
-	if (is_here_for_reader(live, offset, &length))
+	if (is_here_for_reader(file, offset, &length))
 		return file_read_resident(file, buffer, length, offset);
 	return park(file, &(struct parked){ .file = file,
 					    .buffer = buffer,

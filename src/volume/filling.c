@@ -25,7 +25,7 @@ static struct fill_job *find_job(const struct filling *filling, uint64_t offset)
 }
 
 static int want_granule(struct filling *filling, uint64_t offset, uint64_t end,
-			enum hydrate_flags flags, bool ahead)
+			enum hydrate_flags flags, const void *ahead_of)
 {
 	struct fill_job *job = find_job(filling, offset);
 	struct fill_job **last = &filling->jobs;
@@ -36,19 +36,20 @@ static int want_granule(struct filling *filling, uint64_t offset, uint64_t end,
 			return -ENOMEM;
 		job->offset = offset;
 		job->end = end;
-		job->ahead = ahead;
+		job->ahead_of = ahead_of;
 		while (*last)
 			last = &(*last)->next;
 		*last = job;
 	}
 	job->stale_ns = 0;
-	job->ahead &= ahead;
+	if (!ahead_of || job->ahead_of)
+		job->ahead_of = ahead_of;
 	job->urgent |= (flags & HYDRATE_URGENT) != 0;
 	return 0;
 }
 
 int filling_want_locked(struct filling *filling, uint64_t offset, uint64_t end,
-			enum hydrate_flags flags, bool ahead)
+			enum hydrate_flags flags, const void *ahead_of)
 {
 	const struct residency *residency = &filling->live->residency;
 
@@ -62,7 +63,7 @@ int filling_want_locked(struct filling *filling, uint64_t offset, uint64_t end,
 
 		residency_granule(residency, offset / BLOCK_BYTES, &start, &length);
 		if (!residency_has(residency, offset / BLOCK_BYTES)) {
-			int r = want_granule(filling, start, start + length, flags, ahead);
+			int r = want_granule(filling, start, start + length, flags, ahead_of);
 
 			if (r < 0)
 				return r;
@@ -76,7 +77,7 @@ struct fill_job *filling_next_locked(struct filling *filling, int64_t now_ns, bo
 				     int64_t *ret_until_ns)
 {
 	for (struct fill_job *job = filling->jobs; job; job = job->next) {
-		if (job->running || (urgent && (!job->urgent || job->ahead)))
+		if (job->running || (urgent && (!job->urgent || job->ahead_of)))
 			continue;
 		if (job->ready_ns <= now_ns)
 			return job;
@@ -109,7 +110,7 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 {
 	/* One that was given up may be wanted again by now. */
 	bool given_up = result == -ECANCELED && job->given_up;
-	bool retry = (is_passing(result) || given_up) && !job->ahead;
+	bool retry = (is_passing(result) || given_up) && !job->ahead_of;
 	int64_t pause = RETRY_FIRST_NS << (job->attempts < 8 ? job->attempts : 8);
 
 	job->running = false;
@@ -156,7 +157,7 @@ static int judge(const struct filling *filling, const struct fill_request *reque
 
 static bool is_wanted(const struct filling *filling, const struct fill_job *job)
 {
-	if (job->running || job->ahead)
+	if (job->running || job->ahead_of)
 		return true;
 	for (const struct fill_request *request = filling->requests; request;
 	     request = request->next)
@@ -199,15 +200,17 @@ bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill
 	return !filling->jobs && !filling->requests;
 }
 
-void filling_drop_ahead_locked(struct filling *filling, int64_t now_ns)
+void filling_drop_ahead_locked(struct filling *filling, const void *reader, int64_t now_ns)
 {
 	struct fill_job **link = &filling->jobs;
 
 	while (*link) {
 		struct fill_job *job = *link;
 
-		if (!job->ahead || job->running) {
-			if (job->ahead && !job->stale_ns)
+		bool goes = job->ahead_of && (!reader || job->ahead_of == reader);
+
+		if (!goes || job->running) {
+			if (goes && !job->stale_ns)
 				job->stale_ns = now_ns;
 			link = &job->next;
 			continue;

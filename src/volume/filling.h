@@ -13,7 +13,7 @@
 struct fill_job {
 	struct fill_job *next;
 	uint64_t offset, end; /* one granule */
-	bool ahead;           /* read-ahead: nobody waits */
+	const void *ahead_of; /* the reader who may come to it; NULL: somebody waits */
 	bool urgent;          /* a reader waits, or will */
 	bool running;
 	int64_t stale_ns; /* monotonic: while it ran its reader went elsewhere; 0: no */
@@ -47,9 +47,11 @@ struct fill_over {
 	struct fill_request *requests;
 };
 
-/* The jobs that [@offset, @end) of @live still needs, and none twice. -ENOMEM. */
+/* The jobs that [@offset, @end) of @live still needs, and none twice; @ahead_of: see there.
+ * -ENOMEM.
+ */
 int filling_want_locked(struct filling *filling, uint64_t offset, uint64_t end,
-			enum hydrate_flags flags, bool ahead);
+			enum hydrate_flags flags, const void *ahead_of);
 
 /* The job to run next at @now_ns, or NULL with *ret_until_ns lowered to when to look again. */
 struct fill_job *filling_next_locked(struct filling *filling, int64_t now_ns, bool urgent,
@@ -63,8 +65,9 @@ void filling_job_done_locked(struct filling *filling, struct fill_job *job, int 
 bool filling_collect_locked(struct filling *filling, int64_t now_ns, struct fill_over *over,
 			    int64_t *ret_until_ns);
 
-/* Its reader went elsewhere at @now_ns: what is read ahead goes, what of it runs is stale. */
-void filling_drop_ahead_locked(struct filling *filling, int64_t now_ns);
+/* @reader (NULL: each) went elsewhere at @now_ns: what is read ahead of it goes, what of that runs
+ * is stale. */
+void filling_drop_ahead_locked(struct filling *filling, const void *reader, int64_t now_ns);
 
 void filling_free(struct filling *filling); /* not its live, which must be put without locks */
 

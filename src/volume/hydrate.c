@@ -302,7 +302,7 @@ void hydrator_stop(struct hydrator *hydrator)
 	mutex_lock(&hydrator->lock);
 	for (struct filling *filling = hydrator->fillings; filling; filling = filling->next) {
 		for (struct fill_job *job = filling->jobs; job; job = job->next)
-			job->ahead = false;
+			job->ahead_of = NULL;
 		for (struct fill_request *request = filling->requests; request;
 		     request = request->next)
 			request->result = -EINTR;
@@ -323,16 +323,17 @@ void hydrator_free(struct hydrator *hydrator)
 	free(hydrator);
 }
 
-/* As readers_missed(): to where is read ahead of [@offset, @end), which somebody waits for. */
-static uint64_t ahead_locked(struct hydrator *hydrator, struct filling *filling, uint64_t offset,
-			     uint64_t end, uint64_t most)
+/* Beyond what @request waits for; see readers_missed(). */
+static void want_ahead_locked(struct hydrator *hydrator, struct filling *filling,
+			      const struct fill_request *request, const void *reader, uint64_t most)
 {
 	struct live *live = filling->live;
 	uint64_t granule = (uint64_t)BLOCK_BYTES << live->residency.shift, edge;
 
-	if (!readers_missed(&hydrator->readers, live->id, offset, end, granule, most, &edge))
-		filling_drop_ahead_locked(filling, monotonic_ns());
-	return edge;
+	if (!readers_missed(&hydrator->readers, live->id, reader, request->offset, request->end,
+			    granule, most, &edge))
+		filling_drop_ahead_locked(filling, reader, monotonic_ns());
+	(void)filling_want_locked(filling, request->end, edge, request->flags, reader);
 }
 
 /* The filling of @live, made when there is none; *counted is used up then. */
@@ -354,13 +355,13 @@ static struct filling *filling_of_locked(struct hydrator *hydrator, struct live 
 }
 
 static int add_locked(struct hydrator *hydrator, struct live *live, struct live **counted,
-		      struct fill_request *request)
+		      const void *reader, struct fill_request *request)
 {
 	uint64_t most = 0;
 	struct filling *filling;
 	int r;
 
-	if (request->flags & HYDRATE_URGENT)
+	if (reader)
 		most = (uint64_t)volume_setting(live->volume, SETTING_READ_AHEAD);
 	scoped_lock(&hydrator->lock);
 	if (hydrator->stopping)
@@ -370,14 +371,11 @@ static int add_locked(struct hydrator *hydrator, struct live *live, struct live 
 		return -ENOMEM;
 	request->next = filling->requests;
 	filling->requests = request;
-	r = filling_want_locked(filling, request->offset, request->end, request->flags, false);
+	r = filling_want_locked(filling, request->offset, request->end, request->flags, NULL);
 	if (r < 0)
 		request->result = r;
 	else if (most)
-		(void)filling_want_locked(
-			filling, request->end,
-			ahead_locked(hydrator, filling, request->offset, request->end, most),
-			request->flags, true);
+		want_ahead_locked(hydrator, filling, request, reader, most);
 	cond_broadcast(&hydrator->changed);
 	return 0;
 }
@@ -391,8 +389,8 @@ static void begin_hydrating_locked(struct live *live)
 				0);
 }
 
-static int add(struct live *live, uint64_t offset, uint64_t length, enum hydrate_flags flags,
-	       hydrate_done done, void *arg)
+static int add(struct live *live, const void *reader, uint64_t offset, uint64_t length,
+	       enum hydrate_flags flags, hydrate_done done, void *arg)
 {
 	struct volume *volume = live->volume;
 	cleanup_with(live_put_slot) struct live *counted = live_peek(volume, live->id);
@@ -415,7 +413,7 @@ static int add(struct live *live, uint64_t offset, uint64_t length, enum hydrate
 	mutex_lock(&live->lock);
 	while (live->moving)
 		cond_wait(&live->changed, &live->lock);
-	r = add_locked(volume->hydrator, live, &counted, request);
+	r = add_locked(volume->hydrator, live, &counted, reader, request);
 	if (r == 0)
 		begin_hydrating_locked(live);
 	mutex_unlock(&live->lock);
@@ -424,7 +422,7 @@ static int add(struct live *live, uint64_t offset, uint64_t length, enum hydrate
 	return r;
 }
 
-void hydrate_hint(struct live *live, uint64_t offset, uint64_t length)
+void hydrate_hint(struct live *live, const void *reader, uint64_t offset, uint64_t length)
 {
 	struct volume *volume = live->volume;
 	struct hydrator *hydrator = volume->hydrator;
@@ -436,8 +434,8 @@ void hydrate_hint(struct live *live, uint64_t offset, uint64_t length)
 	bool reads_on;
 
 	mutex_lock(&hydrator->lock);
-	reads_on = readers_hit(&hydrator->readers, live->id, offset, offset + length, most, &start,
-			       &end);
+	reads_on = readers_hit(&hydrator->readers, live->id, reader, offset, offset + length, most,
+			       &start, &end);
 	mutex_unlock(&hydrator->lock);
 	if (!reads_on)
 		return;
@@ -452,7 +450,7 @@ void hydrate_hint(struct live *live, uint64_t offset, uint64_t length)
 	}
 	mutex_lock(&hydrator->lock);
 	filling = filling_of_locked(hydrator, live, &counted);
-	if (filling && filling_want_locked(filling, start, end, HYDRATE_URGENT, true) == 0)
+	if (filling && filling_want_locked(filling, start, end, HYDRATE_URGENT, reader) == 0)
 		cond_broadcast(&hydrator->changed);
 	mutex_unlock(&hydrator->lock);
 	begin_hydrating_locked(live);
@@ -468,7 +466,7 @@ void hydrate_end_ahead(struct live *live)
 	mutex_lock(&hydrator->lock);
 	filling = find_filling_locked(hydrator, live);
 	if (filling)
-		filling_drop_ahead_locked(filling, monotonic_ns());
+		filling_drop_ahead_locked(filling, NULL, monotonic_ns());
 	cond_broadcast(&hydrator->changed);
 	mutex_unlock(&hydrator->lock);
 
@@ -478,9 +476,10 @@ void hydrate_end_ahead(struct live *live)
 		;
 }
 
-int hydrate_async(struct live *live, uint64_t offset, uint64_t length, hydrate_done done, void *arg)
+int hydrate_async(struct live *live, const void *reader, uint64_t offset, uint64_t length,
+		  hydrate_done done, void *arg)
 {
-	return add(live, offset, length, HYDRATE_URGENT, done, arg);
+	return add(live, reader, offset, length, HYDRATE_URGENT, done, arg);
 }
 
 void hydrate_cancel(struct hydrator *hydrator, void *arg)
@@ -520,7 +519,9 @@ static int wait_for_range(struct live *live, uint64_t offset, uint64_t length,
 	struct waiter waiter = { .hydrator = hydrator, .result = WAITS };
 	int r;
 
-	r = add(live, offset, length, flags, wake_waiter, &waiter);
+	/* Whoever waits here reads on as one: writers and copies do in order. */
+	r = add(live, flags & HYDRATE_URGENT ? live : NULL, offset, length, flags, wake_waiter,
+		&waiter);
 	if (r < 0)
 		return r;
 	scoped_lock(&hydrator->lock);

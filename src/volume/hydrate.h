@@ -12,13 +12,14 @@ void hydrator_stop(struct hydrator *hydrator); /* answers what is parked with -E
 void hydrator_free(struct hydrator *hydrator); /* stops it first */
 
 /*
- * Make [@offset, @offset + @length) of @live resident; @done(arg, 0 or error) from a hydrator
- * thread, once. Waits at most hydrate_timeout while no tier answers (-ETIMEDOUT). Takes its own
- * reference. When it returns an error @done is never called.
+ * Make [@offset, @offset + @length) of @live resident for @reader, a handle (only compared: who
+ * reads in order is read ahead); @done(arg, 0 or error) from a hydrator thread, once. Waits at most
+ * hydrate_timeout while no tier answers (-ETIMEDOUT). Takes its own reference. When it returns an
+ * error @done is never called.
  */
 typedef void (*hydrate_done)(void *arg, int result);
-int hydrate_async(struct live *live, uint64_t offset, uint64_t length, hydrate_done done,
-		  void *arg);
+int hydrate_async(struct live *live, const void *reader, uint64_t offset, uint64_t length,
+		  hydrate_done done, void *arg);
 void hydrate_cancel(struct hydrator *hydrator, void *arg);
 
 enum hydrate_flags {
@@ -37,10 +38,10 @@ int hydrate_all(struct live *live);
 void hydrate_end_ahead(struct live *live);
 
 /*
- * [@offset, @offset + @length) of @live was read and was here: read ahead when the reader is
+ * @reader read [@offset, @offset + @length) of @live, which was here: read ahead when it is
  * sequential and comes near the end of what is here. Cheap, never waits.
  */
-void hydrate_hint(struct live *live, uint64_t offset, uint64_t length);
+void hydrate_hint(struct live *live, const void *reader, uint64_t offset, uint64_t length);
 
 /*
  * Evict now: -EBUSY open, -EPERM pinned or not stored or damaged, -ENOTRECOVERABLE not enough good

@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -312,24 +313,37 @@ def cart_without_clip(bucket, gate, sites):
     return cart, data
 
 
-def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, tmp_path):
+def start_reading(pool, clip, first, length):
+    """Of an open file, in order, by pieces of a MiB."""
+    def read():
+        end = first + length
+        return b"".join(os.pread(clip, MIB, offset) for offset in range(first, end, MIB))
+    return pool.submit(read)
+
+
+@pytest.mark.parametrize("who", ["the same", "another"])
+def test_blocks_are_read_ahead_side_by_side(bucket, gate, sites, who):
+    """A reader who seeks, or another one of the same file, at another place."""
     cart, data = cart_without_clip(bucket, gate, sites)
     gate.watch = gate.stall = b"clip.mov"
-
-    def start_read(to, first, count):
-        return subprocess.Popen(["dd", f"if={cart.mnt}/clip.mov", f"of={to}", f"bs={MIB}",
-                                 f"skip={first}", f"count={count}", "status=none"])
-    playing = start_read(tmp_path / "played", 0, 5)
-    wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE, "blocks to be asked for")
-    # Who seeks waits for none of them, and what had not begun is not wanted any more.
-    seeking = start_read(tmp_path / "sought", 14 * BLOCK // MIB, 1)
-    wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE + 1, "the block for who seeks")
-    gate.pace_down = 0.05
-    gate.stall = None
-    assert playing.wait(PATIENCE) == seeking.wait(PATIENCE) == 0
-    assert (tmp_path / "played").read_bytes() == data[:5 * MIB]
-    assert (tmp_path / "sought").read_bytes() == data[14 * BLOCK:14 * BLOCK + MIB]
-    cart.wait_state("clip.mov", "evicted")
+    clips = [os.open(cart.mnt / "clip.mov", os.O_RDONLY) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        playing = start_reading(pool, clips[0], 0, 5 * MIB)
+        wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE, "blocks to be asked for")
+        # Waits for none of them.
+        seeking = start_reading(pool, clips[who == "another"], 14 * BLOCK, MIB)
+        wait_for(lambda: gate.stalled == READ_AHEAD_SIDE_BY_SIDE + 1, "the block for it")
+        gate.pace_down = 0.05 if who == "the same" else 0
+        gate.stall = None
+        assert playing.result(PATIENCE) == data[:5 * MIB]
+        assert seeking.result(PATIENCE) == data[14 * BLOCK:14 * BLOCK + MIB]
+    for clip in clips:
+        os.close(clip)
+    wait_for(lambda: cart.state("clip.mov") != "hydrating", "what is on its way")
+    if who == "another":
+        assert len(gate.seen) > READ_AHEAD_SIDE_BY_SIDE + 1
+        return
+    # What had not begun is not wanted any more.
     assert len(gate.seen) == gate.stalled_most == READ_AHEAD_SIDE_BY_SIDE + 1
     # What was on its way for nobody any more is given up, and leaves the line to them.
     assert 2 * BLOCK < gate.came < 3 * BLOCK

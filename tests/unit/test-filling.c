@@ -33,8 +33,10 @@ static void stage_free(struct stage *stage)
 	struct fill_over over = { 0 };
 	int64_t until_ns = INT64_MAX;
 
-	for (struct fill_job *job = stage->filling.jobs; job; job = job->next)
-		job->ahead = job->running = false;
+	for (struct fill_job *job = stage->filling.jobs; job; job = job->next) {
+		job->ahead_of = NULL;
+		job->running = false;
+	}
 	for (struct fill_request *request = stage->filling.requests; request;
 	     request = request->next)
 		request->result = -EINTR;
@@ -64,7 +66,7 @@ static struct fill_request *ask(struct stage *stage, uint64_t offset, uint64_t l
 	request->next = stage->filling.requests;
 	stage->filling.requests = request;
 	scoped_lock(&stage->live.lock);
-	check_int(filling_want_locked(&stage->filling, offset, offset + length, 0, false), 0);
+	check_int(filling_want_locked(&stage->filling, offset, offset + length, 0, NULL), 0);
 	return request;
 }
 
@@ -225,19 +227,44 @@ TEST(read_ahead_that_has_not_begun_is_dropped)
 	struct fill_job *job;
 
 	mutex_lock(&stage->live.lock);
-	check_int(filling_want_locked(&stage->filling, 0, 4 * BLOCK_BYTES, HYDRATE_URGENT, true),
+	check_int(filling_want_locked(&stage->filling, 0, 4 * BLOCK_BYTES, HYDRATE_URGENT, stage),
 		  0);
 	mutex_unlock(&stage->live.lock);
 	ask(stage, 2 * BLOCK_BYTES, 10);
 	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
 	check(job && job->offset == 0);
 	job->running = true;
-	filling_drop_ahead_locked(&stage->filling, 5);
+	filling_drop_ahead_locked(&stage->filling, stage, 5);
 	check_int(job->stale_ns, 5);
 	check_int(count_jobs(stage), 2); /* that one, and what somebody waits for */
 	filling_job_done_locked(&stage->filling, job, 0, 0);
 	check_int(run_next(stage, 0, 0), 2 * BLOCK_BYTES);
 	check_int(count_jobs(stage), 0);
+}
+
+TEST(what_is_read_ahead_of_another_reader_stays)
+{
+	cleanup_stage struct stage *stage = stage_new();
+	const int one = 1, other = 2;
+	int64_t until_ns = INT64_MAX;
+	struct fill_job *job;
+
+	mutex_lock(&stage->live.lock);
+	check_int(filling_want_locked(&stage->filling, 0, 2 * BLOCK_BYTES, HYDRATE_URGENT, &one),
+		  0);
+	check_int(filling_want_locked(&stage->filling, 2 * BLOCK_BYTES, 4 * BLOCK_BYTES,
+				      HYDRATE_URGENT, &other),
+		  0);
+	mutex_unlock(&stage->live.lock);
+	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
+	job->running = true;
+	filling_drop_ahead_locked(&stage->filling, &other, 5);
+	check_int(count_jobs(stage), 2);
+	check_int(job->stale_ns, 0);
+	filling_drop_ahead_locked(&stage->filling, NULL, 6);
+	check_int(count_jobs(stage), 1);
+	check_int(job->stale_ns, 6);
+	filling_job_done_locked(&stage->filling, job, 0, 0);
 }
 
 TEST(what_was_given_up_is_fetched_again_for_who_came_back)
@@ -248,11 +275,11 @@ TEST(what_was_given_up_is_fetched_again_for_who_came_back)
 	int result = 1;
 
 	mutex_lock(&stage->live.lock);
-	check_int(filling_want_locked(&stage->filling, 0, BLOCK_BYTES, HYDRATE_URGENT, true), 0);
+	check_int(filling_want_locked(&stage->filling, 0, BLOCK_BYTES, HYDRATE_URGENT, stage), 0);
 	mutex_unlock(&stage->live.lock);
 	job = filling_next_locked(&stage->filling, 0, false, &until_ns);
 	job->running = true;
-	filling_drop_ahead_locked(&stage->filling, 5);
+	filling_drop_ahead_locked(&stage->filling, stage, 5);
 	job->given_up = true;
 	ask(stage, 0, 10); /* while it comes to its end */
 	check_int(job->stale_ns, 0);
@@ -270,7 +297,7 @@ TEST(read_ahead_runs_without_readers_and_is_given_up_on_failure)
 	int result = 1;
 
 	mutex_lock(&stage->live.lock);
-	check_int(filling_want_locked(&stage->filling, 0, 2 * BLOCK_BYTES, HYDRATE_URGENT, true),
+	check_int(filling_want_locked(&stage->filling, 0, 2 * BLOCK_BYTES, HYDRATE_URGENT, stage),
 		  0);
 	mutex_unlock(&stage->live.lock);
 	check_int(collect(stage, 0, &result), 0);
