@@ -91,8 +91,8 @@ int catalog_max_lamport(struct catalog *catalog, uint64_t *ret_lamport);
 
 /*
  * One segment: its records become versions, their bases are replaced, the paths concerned
- * unshown; the position moves. One transaction, durable. -ESTALE when @segment's number is not
- * the next one of its site or its records do not follow.
+ * unshown; the position moves. One transaction, waited for; with @outbox it is durable. -ESTALE
+ * when @segment's number is not the next one of its site or its records do not follow.
  * @shown (our own segment; NULL otherwise): shown[i] is the path in our tree of record i (NULL
  * for a del), and their bases are no longer shown; @outbox are the packed bytes, kept until
  * catalog_remove_outbox().

@@ -342,7 +342,7 @@ int catalog_apply_segment(struct catalog *catalog, const struct sync_segment *se
 	if (!apply)
 		return -ENOMEM;
 	apply->segment = segment;
-	return step_submit(catalog, &apply->step, STEP_DURABLE);
+	return step_submit(catalog, &apply->step, segment->outbox ? STEP_DURABLE : STEP_WAIT);
 }
 
 struct outbox_step {

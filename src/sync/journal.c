@@ -107,3 +107,32 @@ int journal_put_packed(struct tier *tier, const char *site, uint64_t segment, co
 		return r;
 	return found_length == length && memcmp(found, packed, length) == 0 ? 0 : -EEXIST;
 }
+
+static char *bundle_key(const char *site, uint64_t bundle)
+{
+	char *key;
+
+	return asprintf(&key, JOURNAL_ROOT "/%s/b/%020" PRIu64, site, bundle) < 0 ? NULL : key;
+}
+
+int journal_get_bundle(struct tier *tier, const char *site, uint64_t bundle, void **ret_bytes,
+		       size_t *ret_length)
+{
+	cleanup_free char *key = bundle_key(site, bundle);
+
+	if (!key)
+		return -ENOMEM;
+	return tier->backend->get_small(tier, key, BUNDLE_MAX_BYTES, ret_bytes, ret_length);
+}
+
+int journal_put_bundle(struct tier *tier, const char *site, uint64_t bundle, const void *bytes,
+		       size_t length)
+{
+	cleanup_free char *key = bundle_key(site, bundle);
+	int r;
+
+	if (!key)
+		return -ENOMEM;
+	r = tier->backend->put_small(tier, key, bytes, length, 0);
+	return r == -EEXIST ? 0 : r;
+}

@@ -5,6 +5,7 @@
  * Journal: segments and heads in a tier. Calls block on the tier; errors as tier.h, and
  * -EBADMSG, -EINVAL, -EFBIG as sync/segment.h for what was found there.
  */
+#include "sync/bundle.h"
 #include "sync/segment.h"
 #include "tier/tier.h"
 
@@ -27,4 +28,11 @@ int journal_get_packed(struct tier *tier, const char *site, uint64_t segment, vo
 
 /* Never replaces. 0 also when exactly these bytes are there already, -EEXIST when others are. */
 int journal_put_packed(struct tier *tier, const char *site, uint64_t segment, const void *packed,
+		       size_t length);
+
+/* The same of a bundle (sync/bundle.h). -ENOENT: there is none. Putting: 0 also when there is one.
+ */
+int journal_get_bundle(struct tier *tier, const char *site, uint64_t bundle, void **ret_bytes,
+		       size_t *ret_length);
+int journal_put_bundle(struct tier *tier, const char *site, uint64_t bundle, const void *bytes,
 		       size_t length);

@@ -5,17 +5,16 @@
  * not allowed is refused, named, and stops the reading of that site only.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/crew.h"
 #include "util/error.h"
 #include "util/io.h"
 #include "util/log.h"
+#include "volume/segments.h"
 #include "volume/sync_parts.h"
 
 /* Listing costs; asking for a head by name costs little. In polls (2 s): 60 s, and 10 s while
@@ -25,14 +24,6 @@
 #define RETRY_NS (15 * NS_PER_SEC)
 /* More sites than that is an attack, or a mistake. */
 #define PEERS_MAX 4096
-/*
- * Who joins late, or was away for a week, has tens of thousands of small segments to read: on a
- * long line each alone takes the time of a request. So many are fetched side by side, and applied
- * in their order; fewer at a time where they are large.
- */
-#define SIDE_BY_SIDE 8
-#define BATCH_SEGMENTS 64
-#define BATCH_BYTES (32u << 20)
 
 /* Peers -------------------------------------------------------------------------------- */
 
@@ -131,88 +122,6 @@ static bool is_its_fault(int error)
 	return error == -EBADMSG || error == -EINVAL || error == -EFBIG || error == -ENOENT;
 }
 
-/* Fetching ----------------------------------------------------------------------------- */
-
-struct fetched {
-	void *packed; /* owned */
-	size_t length;
-	int result;
-	bool done;
-};
-
-/* Segments of one site that follow each other. */
-struct batch {
-	struct syncer *syncer;
-	const char *site; /* borrowed */
-	uint64_t first;
-	size_t count;
-	struct fetched list[BATCH_SEGMENTS];
-	_Atomic size_t bytes;
-};
-
-static void batch_clear(struct batch *batch)
-{
-	for (size_t i = 0; i < batch->count; i++)
-		free(batch->list[i].packed);
-	batch->count = 0;
-}
-
-static int fetch_one(void *arg, unsigned worker, size_t index)
-{
-	struct batch *batch = arg;
-	struct fetched *fetched = &batch->list[index];
-
-	(void)worker;
-	fetched->result = journal_get_packed(batch->syncer->tier, batch->site, batch->first + index,
-					     &fetched->packed, &fetched->length);
-	fetched->done = true;
-	if (fetched->result < 0)
-		return fetched->result;
-	return atomic_fetch_add(&batch->bytes, fetched->length) + fetched->length >= BATCH_BYTES;
-}
-
-static int stop_fetching(void *arg)
-{
-	return syncer_stops(((struct batch *)arg)->syncer);
-}
-
-/* At least the segment @first, of those up to @last. */
-static void fetch_batch(struct batch *batch, uint64_t first, uint64_t last)
-{
-	struct crew crew = { .name = "sync-read",
-			     .threads = SIDE_BY_SIDE,
-			     .fn = fetch_one,
-			     .tick = stop_fetching,
-			     .arg = batch };
-
-	batch_clear(batch);
-	batch->first = first;
-	batch->count = last - first < BATCH_SEGMENTS ? last - first + 1 : BATCH_SEGMENTS;
-	memset(batch->list, 0, sizeof(batch->list));
-	batch->bytes = 0;
-	crew.count = batch->count;
-	/* What went wrong is told when it is that segment's turn. */
-	if (batch->count > 1)
-		(void)crew_run(&crew);
-	if (!batch->list[0].done)
-		(void)fetch_one(batch, 0, 0);
-}
-
-/* The packed bytes of the segment @number (caller frees), which comes with others up to @last. */
-static int take_packed(struct batch *batch, uint64_t number, uint64_t last, void **ret_packed,
-		       size_t *ret_length)
-{
-	struct fetched *fetched;
-
-	if (number < batch->first || number - batch->first >= batch->count ||
-	    !batch->list[number - batch->first].done)
-		fetch_batch(batch, number, last);
-	fetched = &batch->list[number - batch->first];
-	*ret_packed = take_ptr(fetched->packed);
-	*ret_length = fetched->length;
-	return fetched->result;
-}
-
 /* Reading one site --------------------------------------------------------------------- */
 
 struct reading {
@@ -224,7 +133,7 @@ struct reading {
 	uint8_t chain[CHAIN_BYTES]; /* of @next */
 	bool has_next;
 	size_t applied;
-	struct batch batch;
+	struct segments segments;
 };
 
 static int refuse_segment(struct reading *reading, uint64_t number, const char *why)
@@ -263,32 +172,44 @@ static const char *check_place(const struct reading *reading, const struct segme
 	return NULL;
 }
 
+/* NULL with *ret_segment; else what is wrong with it (*ret_why is the same, when it is owned), or
+ * *ret_error. */
+static const char *try_segment(struct reading *reading, uint64_t number,
+			       struct segment *ret_segment, uint8_t ret_chain[CHAIN_BYTES],
+			       char **ret_why, int *ret_error)
+{
+	struct bundle_part packed = { 0 };
+	const char *misplaced;
+	int r = segments_take(&reading->segments, number, reading->head.segment, &packed);
+
+	*ret_error = r < 0 && !is_its_fault(r) ? r : 0;
+	if (r < 0)
+		return error_text(r);
+	(void)transfer_pace(reading->syncer->volume->transfer, packed.length);
+	r = segment_unpack(packed.bytes, packed.length, ret_segment, ret_chain, ret_why);
+	*ret_error = r == -ENOMEM ? r : 0;
+	if (r < 0)
+		return *ret_why ? *ret_why : error_text(r);
+	misplaced = check_place(reading, ret_segment, number);
+	if (misplaced)
+		segment_fini(ret_segment);
+	return misplaced;
+}
+
 /* 0 with *ret_segment; 1 refused; or the tier's error. */
 static int read_segment(struct reading *reading, uint64_t number, struct segment *ret_segment,
 			uint8_t ret_chain[CHAIN_BYTES])
 {
-	cleanup_free void *packed = NULL;
-	cleanup_free char *why = NULL;
-	const char *misplaced;
-	size_t length;
-	int r;
+	for (;;) {
+		cleanup_free char *owned = NULL;
+		int r;
+		const char *why = try_segment(reading, number, ret_segment, ret_chain, &owned, &r);
 
-	r = take_packed(&reading->batch, number, reading->head.segment, &packed, &length);
-	if (r < 0 && is_its_fault(r))
-		return refuse_segment(reading, number, error_text(r));
-	if (r < 0)
-		return r;
-	(void)transfer_pace(reading->syncer->volume->transfer, length);
-	r = segment_unpack(packed, length, ret_segment, ret_chain, &why);
-	if (r < 0)
-		return r == -ENOMEM ? r
-				    : refuse_segment(reading, number, why ? why : error_text(r));
-	misplaced = check_place(reading, ret_segment, number);
-	if (misplaced) {
-		segment_fini(ret_segment);
-		return refuse_segment(reading, number, misplaced);
+		if (!why || r < 0)
+			return r;
+		if (!segments_leave_bundle(&reading->segments, number))
+			return refuse_segment(reading, number, why);
 	}
-	return 0;
 }
 
 /* Which of our tiers the key of each record is in; @tiers are all 0. */
@@ -406,11 +327,21 @@ static int read_head(struct reading *reading)
 	return 0;
 }
 
+static int stop_fetching(void *syncer)
+{
+	return syncer_stops(syncer);
+}
+
 static int read_site(struct syncer *syncer, struct peer *peer, size_t *applied)
 {
 	struct reading reading = { .syncer = syncer,
 				   .peer = peer,
-				   .batch = { .syncer = syncer, .site = peer->site } };
+				   .segments = { .tier = syncer->tier,
+						 .site = peer->site,
+						 /* Whatever was wrong may be a bundle. */
+						 .alone = peer->fault ? UINT64_MAX : 0,
+						 .stop = stop_fetching,
+						 .arg = syncer } };
 	int r;
 
 	r = catalog_get_position(syncer->volume->catalog, peer->site, &reading.position);
@@ -423,7 +354,7 @@ static int read_site(struct syncer *syncer, struct peer *peer, size_t *applied)
 		accept_again(peer);
 	if (reading.has_next)
 		segment_fini(&reading.next);
-	batch_clear(&reading.batch);
+	segments_fini(&reading.segments);
 	*applied += reading.applied;
 	return r < 0 ? r : 0;
 }
@@ -439,7 +370,12 @@ int read_sites_run(struct syncer *syncer)
 		if (!peer->fault || monotonic_ns() >= peer->retry_ns)
 			r = read_site(syncer, peer, &applied);
 	}
-	if (applied)
+	if (applied) {
+		/* Before it is in the tree: what is there and unknown would be told as ours. */
+		int flushed = catalog_flush(syncer->volume->catalog);
+
 		log_debug("read %zu changes of other sites", applied);
+		r = r < 0 ? r : flushed;
+	}
 	return r < 0 ? r : (int)(applied > INT32_MAX ? INT32_MAX : applied);
 }

@@ -3,8 +3,8 @@
 
 /*
  * What the parts of the syncer share: sync_local.c (what our tree has), publish.c (tell others),
- * show.c (what others told), read_sites.c (their journals), doubts.c (who wrote over whom),
- * syncer.c (the thread, our journal).
+ * show.c (what others told), read_sites.c (their journals), bundler.c (bundles of ours), doubts.c
+ * (who wrote over whom), syncer.c (the thread, our journal).
  */
 #include "catalog/sync.h"
 #include "sync/journal.h"
@@ -22,6 +22,17 @@ struct peer {
 struct sync_warnings {
 	int64_t again_ns; /* monotonic: not before */
 	unsigned count;   /* in this pass */
+};
+
+/* Segments of ours that were pushed, for the bundle @bundle (0: none). */
+struct bundler_segment {
+	void *bytes; /* owned; NULL: not kept */
+	size_t length;
+};
+struct bundler {
+	uint64_t bundle;
+	size_t bytes;
+	struct bundler_segment kept[BUNDLE_SEGMENTS];
 };
 
 struct syncer {
@@ -48,6 +59,10 @@ struct syncer {
 	bool pushed; /* the tier has all of our journal, and the head that says so */
 	int64_t listed_ns, polled_ns, news_ns, published_ns, blocked_ns; /* monotonic */
 	int64_t doubts_ns; /* monotonic: a tier could not be asked, not again before */
+	struct bundler bundler;
+	uint64_t bundled; /* the last bundle that was made */
+	bool bundled_known;
+	int64_t bundle_ns; /* monotonic: not before */
 	struct sync_warnings publish_warnings, show_warnings;
 	struct peer *peers; /* owned */
 	size_t peer_count;
@@ -105,3 +120,10 @@ int show_run(struct syncer *syncer);
 /* Read the journals of all sites. 0, or why the tier could not be asked. */
 int read_sites_run(struct syncer *syncer);
 void read_sites_free(struct syncer *syncer);
+
+/* The segment @number is in the tier; takes @packed. */
+void bundler_keep(struct syncer *syncer, uint64_t number, void *packed, size_t length);
+/* When the tier has all of our journal: make a bundle that is due. Tried again later if it fails.
+ */
+void bundler_run(struct syncer *syncer);
+void bundler_clear(struct syncer *syncer);

@@ -116,6 +116,8 @@ static int begin_epoch(struct syncer *syncer, const char *why)
 		return r;
 	memcpy(syncer->writer, writer, sizeof(writer));
 	read_sites_free(syncer);
+	bundler_clear(syncer);
+	syncer->bundled_known = false;
 	syncer->listed_ns = 0;
 	syncer->caught_up = false;
 	return 0;
@@ -218,6 +220,7 @@ static int push_outbox(struct syncer *syncer)
 			r = catalog_remove_outbox(catalog, number);
 		if (r < 0)
 			return r;
+		bundler_keep(syncer, number, take_ptr(packed), length);
 		syncer->head_due = true;
 		r = 1;
 	}
@@ -414,6 +417,8 @@ static int round_of(struct syncer *syncer, enum round_flags flags)
 		return r;
 	/* What was read before it failed is there to be shown. */
 	shown = show(syncer, news || r < 0);
+	if (r == 0 && syncer->pushed && publishes(syncer))
+		bundler_run(syncer);
 	return r < 0 ? r : shown < 0 ? shown : 0;
 }
 
@@ -570,6 +575,7 @@ void syncer_free(struct syncer *syncer)
 		return;
 	syncer_stop(syncer);
 	read_sites_free(syncer);
+	bundler_clear(syncer);
 	cond_fini(&syncer->changed);
 	mutex_fini(&syncer->lock);
 	free(syncer);

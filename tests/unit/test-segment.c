@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "sync/bundle.h"
 #include "sync/record.h"
 #include "sync/segment.h"
 #include "test.h"
@@ -455,4 +456,42 @@ TEST(any_text_becomes_a_site_name)
 	check_int(strlen(name), 63);
 	check(segment_name_ok(name));
 	check(!segment_name_ok(text));
+}
+
+TEST(a_bundle_gives_back_what_was_put_into_it)
+{
+	struct bundle_part parts[BUNDLE_SEGMENTS], found[BUNDLE_SEGMENTS];
+	static uint8_t bytes[BUNDLE_MAX_BYTES];
+	uint8_t *packed, *copy;
+	void *made;
+	size_t length;
+
+	check_int(bundle_of(1), 1);
+	check_int(bundle_of(BUNDLE_SEGMENTS), 1);
+	check_int(bundle_of(BUNDLE_SEGMENTS + 1), 2);
+	check_int(bundle_first(2), BUNDLE_SEGMENTS + 1);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	for (size_t i = 0; i < BUNDLE_SEGMENTS; i++)
+		parts[i] = (struct bundle_part){ bytes + i, i + 1 };
+	check_int(bundle_pack(parts, &made, &length), 0);
+	packed = made;
+	check(bundle_unpack(packed, length, found));
+	for (size_t i = 0; i < BUNDLE_SEGMENTS; i++) {
+		check_int(found[i].length, i + 1);
+		check_int(memcmp(found[i].bytes, bytes + i, i + 1), 0);
+	}
+	/* Exact copies, so that a byte read beyond the end is seen. */
+	for (size_t less = 1; less <= length; less = less * 2 + 1) {
+		copy = malloc(length - less + 1);
+		memcpy(copy, packed, length - less);
+		check(!bundle_unpack(copy, length - less, found));
+		free(copy);
+	}
+	packed[4] = 0xff; /* the first one's length */
+	check(!bundle_unpack(packed, length, found));
+	free(made);
+	parts[9].length = sizeof(bytes);
+	parts[9].bytes = bytes;
+	check_int(bundle_pack(parts, &made, &length), -EFBIG);
 }
