@@ -45,9 +45,9 @@ struct renumber {
 /*
  * The nodes get the ids @to, each once, in whatever order, with all that is known of them; @tree
  * becomes META_TREE. Nodes that are not @from get ids that no inode has (above INT64_MAX): the
- * leveller finds them missing. The catalog is unclean then, and what is missing counts as lost by
- * the disk. One durable transaction; waits. -EOVERFLOW for ids above INT64_MAX:
- * nothing has changed.
+ * leveller finds them missing. The catalog is unclean then, all files count as not read since, what
+ * is missing as lost by the disk. One durable transaction; waits. -EOVERFLOW for ids above
+ * INT64_MAX: nothing has changed.
  */
 int catalog_renumber(struct catalog *catalog, const struct renumber *numbers, size_t count,
 		     const char *tree);

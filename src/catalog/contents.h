@@ -88,6 +88,10 @@ int catalog_set_checked(struct catalog *catalog, uint64_t id, uint64_t generatio
  */
 int catalog_unchecked(struct catalog *catalog, int64_t before_ns, uint64_t *ret_ids, size_t max);
 
+/* How many of them were not read since somebody touched them, or the store was copied; counted up
+ * to @most. */
+int catalog_count_unread(struct catalog *catalog, uint64_t most, uint64_t *ret_count);
+
 int catalog_set_resident(struct catalog *catalog, uint64_t id, uint64_t generation,
 			 uint64_t resident_bytes);
 

@@ -10,7 +10,7 @@
  */
 SCAN_STATEMENT(sql_drop_names, "DELETE FROM names WHERE parent < 0 OR id < 0");
 SCAN_STATEMENT(sql_drop_nodes, "DELETE FROM inodes WHERE id < 0");
-SCAN_STATEMENT(sql_lift_nodes, "UPDATE inodes SET id = -id WHERE id > 1");
+SCAN_STATEMENT(sql_lift_nodes, "UPDATE inodes SET id = -id, checked_ns = 0 WHERE id > 1");
 SCAN_STATEMENT(sql_lift_names, "UPDATE names SET id = -id,"
 			       " parent = CASE parent WHEN 1 THEN 1 ELSE -parent END");
 SCAN_STATEMENT(sql_lift_received, "UPDATE received SET id = -id WHERE id > 1");
@@ -30,6 +30,19 @@ STATEMENT(sql_set_refusals, "UPDATE refusals SET id = ?2 WHERE id = ?1");
 STATEMENT(sql_set_queue, "UPDATE queue SET id = ?2 WHERE id = ?1");
 STATEMENT(sql_set_unsettled, "UPDATE unsettled SET folder = ?2 WHERE folder = ?1");
 
+/* What hangs on the number of a node. */
+static const struct part {
+	const struct statement *lift, *set, *also; /* @also may be NULL */
+} parts[] = {
+	{ &sql_lift_nodes, &sql_set_node, NULL },
+	{ &sql_lift_names, &sql_set_names, &sql_set_parent },
+	{ &sql_lift_queue, &sql_set_queue, NULL },
+	{ &sql_lift_xattrs, &sql_set_xattrs, NULL },
+	{ &sql_lift_received, &sql_set_received, NULL },
+	{ &sql_lift_refusals, &sql_set_refusals, NULL },
+	{ &sql_lift_unsettled, &sql_set_unsettled, NULL },
+};
+
 /* Borrows from the caller, who waits. */
 struct renumber_step {
 	struct step step;
@@ -38,51 +51,48 @@ struct renumber_step {
 	const char *tree;
 };
 
-static int run_all(struct db *db, const struct statement *const *statements, size_t count)
+static int run(struct db *db, const struct statement *statement)
 {
-	int r = 0;
+	struct query query = query_start(db, statement);
 
-	for (size_t i = 0; r == 0 && i < count; i++) {
-		struct query query = query_start(db, statements[i]);
-
-		r = query_run(&query);
-	}
-	return r;
+	return query_run(&query);
 }
 
-static int give(struct db *db, const struct renumber *number)
+static int set(struct db *db, const struct statement *statement, const struct renumber *number)
 {
-	static const struct statement *const statements[] = {
-		&sql_set_node,   &sql_set_parent,   &sql_set_names, &sql_set_received,
-		&sql_set_xattrs, &sql_set_refusals, &sql_set_queue, &sql_set_unsettled,
-	};
-	int r = 0;
+	struct query query = query_start(db, statement);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(statements); i++) {
-		struct query query = query_start(db, statements[i]);
+	query_int(&query, -(int64_t)number->from);
+	query_int(&query, (int64_t)number->to);
+	return query_run(&query);
+}
 
-		query_int(&query, -(int64_t)number->from);
-		query_int(&query, (int64_t)number->to);
-		r = query_run(&query);
+static int renumber_part(struct db *db, const struct part *part, const struct renumber_step *step)
+{
+	int r = run(db, part->lift);
+
+	/* Most of them are empty, mostly. */
+	if (r < 0 || sqlite3_changes(db->sqlite) == 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < step->count; i++) {
+		r = set(db, part->set, &step->numbers[i]);
+		if (r == 0 && part->also)
+			r = set(db, part->also, &step->numbers[i]);
 	}
 	return r;
 }
 
 static int apply_renumber(struct db *db, struct step *step)
 {
-	static const struct statement *const lift[] = {
-		&sql_drop_names,    &sql_drop_nodes,    &sql_lift_nodes,
-		&sql_lift_names,    &sql_lift_queue,    &sql_lift_xattrs,
-		&sql_lift_received, &sql_lift_refusals, &sql_lift_unsettled,
-	};
-	static const struct statement *const drop[] = { &sql_drop_nameless };
 	const struct renumber_step *renumber = (const struct renumber_step *)step;
-	int r = run_all(db, lift, ARRAY_SIZE(lift));
+	int r = run(db, &sql_drop_names);
 
-	for (size_t i = 0; r == 0 && i < renumber->count; i++)
-		r = give(db, &renumber->numbers[i]);
 	if (r == 0)
-		r = run_all(db, drop, ARRAY_SIZE(drop));
+		r = run(db, &sql_drop_nodes);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
+		r = renumber_part(db, &parts[i], renumber);
+	if (r == 0)
+		r = run(db, &sql_drop_nameless);
 	if (r == 0)
 		r = db_set_meta(db, META_TREE, renumber->tree);
 	/* What a copy lacks is no deletion. */

@@ -10,6 +10,9 @@ STATEMENT(sql_checked, "UPDATE inodes SET checked_ns = ?3 WHERE id = ?1 AND gene
 STATEMENT(sql_unchecked, "SELECT id FROM inodes WHERE state BETWEEN 3 AND 8 AND resident > 0"
 			 " AND checked_ns < ?1 ORDER BY checked_ns, id LIMIT ?2");
 
+STATEMENT(sql_unread, "SELECT 1 FROM inodes WHERE state BETWEEN 3 AND 8 AND resident > 0"
+		      " AND checked_ns = 0 LIMIT ?1");
+
 struct checked_step {
 	struct step step;
 	uint64_t id, generation;
@@ -58,4 +61,20 @@ int catalog_unchecked(struct catalog *catalog, int64_t before_ns, uint64_t *ret_
 	while (count < max && (r = query_row(&query)) > 0)
 		ret_ids[count++] = (uint64_t)query_get_int(&query, 0);
 	return r < 0 ? r : (int)count;
+}
+
+int catalog_count_unread(struct catalog *catalog, uint64_t most, uint64_t *ret_count)
+{
+	cleanup_reader struct db *db = NULL;
+	cleanup_query struct query query = { 0 };
+	int r = reader_take(catalog, &db);
+
+	if (r < 0)
+		return r;
+	query = query_start(db, &sql_unread);
+	query_int(&query, (int64_t)most);
+	*ret_count = 0;
+	while ((r = query_row(&query)) > 0)
+		++*ret_count;
+	return r;
 }

@@ -257,6 +257,18 @@ static const char *limit_rule_text(const char *rule)
 	return strcmp(rule, "timetable") == 0 ? "transfer.timetable" : "transfer.limit";
 }
 
+static void print_unread(const json_t *status)
+{
+	uint64_t unread = (uint64_t)json_int_or(status, "unread", 0);
+	bool more = json_is_true(json_object_get(status, "unread_more"));
+
+	if (unread)
+		(void)printf("  %s%" PRIu64 "%s file%s to be read again%s: copied with the store, "
+			     "or touched while it was not mounted\n",
+			     paint(PAINT_BUSY), unread, more ? " or more" : "", plural(unread),
+			     paint(PAINT_NONE));
+}
+
 static void print_rest(const json_t *status)
 {
 	const char *rule = json_string_or(status, "limit_rule", "limit");
@@ -281,6 +293,7 @@ static void print_rest(const json_t *status)
 	if (json_is_true(json_object_get(status, "verify_aside")))
 		(void)printf("  %sread-back waits%s: the disk is behind with what arrives\n",
 			     paint(PAINT_BUSY), paint(PAINT_NONE));
+	print_unread(status);
 	if (json_is_true(json_object_get(status, "scrub_aside")))
 		(void)printf("  %sthe scrub waits%s: cards are being written\n", paint(PAINT_BUSY),
 			     paint(PAINT_NONE));

@@ -32,13 +32,13 @@
  *   damaged, poison  lists of {path, error}, at most REPORT_LIST_MAX each; poison with attempts
  *                  and next_try_ns
  *   moving         {path, bytes, done_bytes, rate, sent_bytes, paused, aside, tier_down,
- *                  tier_error, next_try_ns}; scrub_aside, verify_aside, receiving_rate,
- *                  verify_backlog, verify_rate, eta_ns (-1 unknown); only when mounted
- *   tiers          [{name, url, parallel}]; parallel: parts of large files that may be on their
- *                  way there at a time, only when mounted and where it has parts; pause
- *   limit          bytes a second that the network may be used with now, 0 none; limit_rule why
- *                  (limit, timetable, override), limit_until_ns (0: not within a week); metered
- *   disk           {free, total}; conflicts, unpublished, catalog_error,
+ *                  tier_error, next_try_ns}; unread (verified files that are to be read again,
+ *                  counted up to UNREAD_MAX, and unread_more), scrub_aside, verify_aside,
+ * receiving_rate, verify_backlog, verify_rate, eta_ns (-1 unknown); only when mounted tiers [{name,
+ * url, parallel}]; parallel: parts of large files that may be on their way there at a time, only
+ * when mounted and where it has parts; pause limit          bytes a second that the network may be
+ * used with now, 0 none; limit_rule why (limit, timetable, override), limit_until_ns (0: not within
+ * a week); metered disk           {free, total}; conflicts, unpublished, catalog_error,
  *                  catalog_waiting (changes that are not in it yet), catalog_lost,
  *                  catalog_behind (the disk did not take them in BEHIND_NS: the rest is of before)
  */
@@ -157,6 +157,10 @@ static int add_moving(struct request *request, const struct volume_status *statu
 			   transfer->tier_down ? request_tier_error(transfer) : json_null(),
 			   "next_try_ns", (json_int_t)transfer->next_try_ns);
 	r = request_add(request, "moving", moving);
+	if (r == 0)
+		r = request_add(request, "unread", json_integer((json_int_t)status->unread));
+	if (r == 0)
+		r = request_add(request, "unread_more", json_boolean(status->unread == UNREAD_MAX));
 	if (r == 0)
 		r = request_add(request, "scrub_aside", json_boolean(status->scrub_aside));
 	if (r == 0)

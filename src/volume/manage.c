@@ -173,6 +173,9 @@ int volume_get_status(struct volume *volume, struct volume_status *ret_status)
 		return r;
 	status.pending_publish = counts.unpublished + counts.outbox;
 	status.conflicts = counts.conflicts;
+	r = catalog_count_unread(volume->catalog, UNREAD_MAX, &status.unread);
+	if (r < 0)
+		return r;
 	status.scrub_aside = keeper_steps_aside(volume->keeper);
 	status.verify_aside = verifier_steps_aside(volume->verifier);
 	catalog_get_health(volume->catalog, &status.catalog);

@@ -9,6 +9,8 @@
 #include "transfer/transfer.h"
 #include "volume/volume.h"
 
+#define UNREAD_MAX 100000 /* counting more would hold up the answer */
+
 struct volume_status {
 	struct catalog_totals totals;
 	struct queue_totals queue;
@@ -19,6 +21,7 @@ struct volume_status {
 	uint64_t disk_free, disk_total;
 	uint64_t pending_publish; /* records not yet told to other sites */
 	uint64_t conflicts;
+	uint64_t unread;         /* verified files that are to be read again, up to UNREAD_MAX */
 	int64_t uploaded_eta_ns; /* duration, -1 unknown */
 	struct catalog_health catalog;
 	bool read_only;

@@ -41,7 +41,8 @@ def catalog_alone(site):
 
 
 NAMES = ["a.mov", "b.mov", "c.mov", "evicted.mov", "partly.mov"]
-CONTENT = {name: pattern(2 * BLOCK + 9) for name in NAMES}
+ABSENT = ["evicted.mov", "partly.mov"]
+CONTENT = {name: pattern((12 if name in ABSENT else 2) * BLOCK + 9) for name in NAMES}
 WAYS = [by_cp, by_numbers_used_again, catalog_alone]
 
 
@@ -56,9 +57,11 @@ def filled(cart):
     os.setxattr(day / "a.mov", "user.take", b"3")
     cart.wait()
     cart.cmd("pin", day / "b.mov")
-    cart.cmd("evict", day / "evicted.mov", day / "partly.mov")
+    cart.cmd("evict", *(day / name for name in ABSENT))
     with open(day / "partly.mov", "rb") as file:
-        file.read(1)
+        os.pread(file.fileno(), 1, 6 * BLOCK)
+    for name in ABSENT:
+        cart.wait_state(f"day1/{name}", "evicted")
     return cart
 
 
@@ -105,6 +108,19 @@ def test_a_store_that_stays_where_it_is_was_not_copied(filled):
     run("mv", filled.store.parent / "moved", filled.store)
     filled.mount()
     assert "was copied or restored" not in filled.log_text()
+
+
+def test_status_says_what_is_to_be_read_again(filled):
+    cart = filled
+    cart.umount()
+    by_cp(cart)
+    cart.set("ingest.scrub_interval", "0")
+    cart.mount()
+    assert cart.status()["unread"] == len(NAMES)
+    assert "5 files to be read again" in cart.cmd("status").stdout
+    cart.cmd("config", "set", "ingest.scrub_interval", "30d")
+    wait_for(lambda: cart.status()["unread"] == 0, "all to be read")
+    assert "to be read again" not in cart.cmd("status").stdout
 
 
 def test_what_the_copy_lacks_or_has_wrong(filled, sites, tier):
