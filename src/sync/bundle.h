@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define BUNDLE_SEGMENTS 256u
-#define BUNDLE_MAX_BYTES (4u << 20)
+#define BUNDLE_MAX_BYTES (8u << 20)
 
 struct bundle_part {
 	const void *bytes; /* borrowed */

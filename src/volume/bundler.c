@@ -165,7 +165,7 @@ void bundler_run(struct syncer *syncer)
 	int64_t now_ns = monotonic_ns();
 	int r;
 
-	if (now_ns < syncer->bundle_ns)
+	if (now_ns < syncer->bundle_ns || volume_setting(syncer->volume, SETTING_METERED))
 		return;
 	r = make_next(syncer);
 	if (r == 0 || r == -ECANCELED)

@@ -227,7 +227,53 @@ static int use_records(struct reading *reading, const struct segment *segment)
 	return 0;
 }
 
-/* What cannot be read of a journal is said and left out: the objects may still help. */
+static int use_packed(struct reading *reading, const struct bundle_part *packed, char **ret_why)
+{
+	struct segment segment = { 0 };
+	uint8_t chain[CHAIN_BYTES];
+	int r = segment_unpack(packed->bytes, packed->length, &segment, chain, ret_why);
+
+	if (r < 0)
+		return r;
+	r = use_records(reading, &segment);
+	segment_fini(&segment);
+	return r;
+}
+
+/* All of the bundle that ends with the segment @number; 1: it was read, 0: it is of no use. */
+static int use_bundle(struct reading *reading, const char *site, uint64_t number)
+{
+	struct tier *tier = reading->tier->tier;
+	struct bundle_part segments[BUNDLE_SEGMENTS];
+	cleanup_free void *bytes = NULL;
+	size_t length;
+	int r;
+
+	if (number % BUNDLE_SEGMENTS != 0 ||
+	    journal_get_bundle(tier, site, bundle_of(number), &bytes, &length) < 0 ||
+	    !bundle_unpack(bytes, length, segments))
+		return 0;
+	for (size_t i = BUNDLE_SEGMENTS; i > 0; i--) {
+		cleanup_free char *why = NULL;
+
+		r = use_packed(reading, &segments[i - 1], &why);
+		if (r < 0)
+			return r == -ENOMEM ? r : 0; /* by itself it may be right */
+	}
+	return 1;
+}
+
+static int use_segment(struct reading *reading, const char *site, uint64_t number, char **ret_why)
+{
+	cleanup_free void *bytes = NULL;
+	size_t length = 0;
+	int r = journal_get_packed(reading->tier->tier, site, number, &bytes, &length);
+
+	return r < 0 ? r : use_packed(reading, &(struct bundle_part){ bytes, length }, ret_why);
+}
+
+/* The newest first. What cannot be read of a journal is said and left out: the objects may still
+ * help. */
 static int read_site(void *arg, const char *site)
 {
 	struct reading *reading = arg;
@@ -238,20 +284,14 @@ static int read_site(void *arg, const char *site)
 	int r = journal_get_head(tier, site, &head);
 
 	for (uint64_t i = head.segment; r == 0 && i > 0 && reading->wants->left; i--) {
-		cleanup_free void *packed = NULL;
-		struct segment segment = { 0 };
-		uint8_t chain[CHAIN_BYTES];
-		size_t length;
-
 		if (fsck_stopped(fsck))
 			return -ECANCELED;
-		r = journal_get_packed(tier, site, i, &packed, &length);
+		r = use_bundle(reading, site, i);
 		if (r == 0)
-			r = segment_unpack(packed, length, &segment, chain, &why);
-		if (r == 0) {
-			r = use_records(reading, &segment);
-			segment_fini(&segment);
-		}
+			r = use_segment(reading, site, i, &why);
+		else if (r > 0)
+			i -= BUNDLE_SEGMENTS - 1;
+		r = r < 0 ? r : 0;
 	}
 	if (r == 0 || r == -ENOENT)
 		return 0;

@@ -1,9 +1,10 @@
 """Bundles of journal segments: who joins late reads a few objects instead of thousands."""
+import os
 import sqlite3
 
 import pytest
 
-from lib import wait_for
+from lib import BLOCK, fsck, pattern, wait_for
 from test_sites import segments, wait_same
 
 BUNDLE = 256
@@ -34,14 +35,30 @@ def flip_in(path, offset):
     path.write_bytes(data)
 
 
+def hide(paths):
+    for path in paths:
+        path.rename(f"{path}.hidden")
+
+
+def show(paths):
+    for path in paths:
+        os.rename(f"{path}.hidden", path)
+
+
 @pytest.mark.slow
 def test_who_joins_late_reads_bundles(sites, tier):
-    cart = sites("cart", tier=tier, settings={"sync.flush": "10ms"}).mount()
+    cart = sites("cart", tier=tier, settings={"sync.flush": "10ms",
+                                              "transfer.metered": "yes"}).mount()
+    clip = pattern(12 * BLOCK)
+    (cart.mnt / "clip.mov").write_bytes(clip)
+    cart.wait()
     tell_one_by_one(cart, 0, 100)
     assert not bundles(tier)
     cart.umount()
     cart.mount()  # what was pushed before the start is fetched
     tell_one_by_one(cart, 100, BUNDLE + 3)
+    assert not bundles(tier)
+    cart.cmd("config", "set", "transfer.metered", "no")
     wait_for(lambda: bundles(tier), "a bundle")
     told = segments(tier)
     assert len(told) >= BUNDLE + 3
@@ -52,14 +69,9 @@ def test_who_joins_late_reads_bundles(sites, tier):
         len(part).to_bytes(4, "big") for part in parts) + b"".join(parts)
 
     # They are read: what lies in them need not be there by itself.
-    hidden = tier / "hidden"
-    hidden.mkdir()
-    for segment in told[:BUNDLE]:
-        segment.rename(hidden / segment.name)
+    hide(told[:BUNDLE])
     assert not join(sites, tier, "by-bundles", cart)
-    for segment in told[:BUNDLE]:
-        (hidden / segment.name).rename(segment)
-    hidden.rmdir()
+    show(told[:BUNDLE])
 
     # Nothing depends on them: one byte is another, a byte is missing, or segments are others.
     flipped = bytearray(whole)
@@ -80,3 +92,13 @@ def test_who_joins_late_reads_bundles(sites, tier):
     cart.mount()
     wait_for(lambda: bundles(tier), "the bundle again")
     assert bundle.read_bytes() == whole
+
+    # Who makes the catalog anew reads them, too, and no object for what is not here.
+    cart.cmd("evict", cart.mnt / "clip.mov")
+    cart.umount()
+    hide([*told[:BUNDLE], tier / "clip.mov"])
+    assert "unknown" not in fsck("--rebuild-catalog", cart.store).stdout
+    show([tier / "clip.mov"])
+    cart.mount()
+    assert cart.state("clip.mov") == "evicted"
+    assert (cart.mnt / "clip.mov").read_bytes() == clip

@@ -73,10 +73,11 @@ def states(site):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_everything_is_found_again(filled, sites, tier, way, tmp_path):
+@pytest.mark.parametrize("end", ["umount", "kill"])
+def test_everything_is_found_again(filled, sites, tier, way, end):
     cart = filled
     expected, before = tree(cart), states(cart)
-    cart.umount()
+    getattr(cart, end)()
     way(cart)
     cart.mount()
     assert "was copied or restored" in cart.log_text()

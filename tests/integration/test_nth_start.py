@@ -9,6 +9,7 @@ import pytest
 
 from lib import MEDIAFS, PATIENCE, fsck, is_mounted, mediafs, pattern, url, wait_for
 from nth import CLASSES, ROUNDS, SEED, is_of_a_library, nth, nth_library  # pylint: disable=unused-import
+from test_copied import by_cp, exchange
 from test_nth import CLIP_BYTES, SETTLED
 from test_sites import tree, wait_same
 
@@ -153,9 +154,10 @@ class Closed:
 
     def __init__(self, site, nth):
         self.site, self.nth = site, nth
-        self.data = pattern(70_000)
+        self.want = {name: pattern(70_000) for name in ("clip.mov", "other.mov")}
         site.mount()
-        (site.mnt / "clip.mov").write_bytes(self.data)
+        for name, data in self.want.items():
+            (site.mnt / name).write_bytes(data)
         site.wait()
         site.umount()
 
@@ -171,8 +173,9 @@ class Closed:
     def work(self):
         done = self.mount(self.nth.environment)
         if done.returncode == 0:
-            with contextlib.suppress(OSError):
-                assert (self.site.mnt / "clip.mov").read_bytes() == self.data
+            for name, data in self.want.items():
+                with contextlib.suppress(OSError):
+                    assert (self.site.mnt / name).read_bytes() == data
             return
         assert not is_mounted(self.site.mnt), f"{done.returncode}: {done.stderr}"
         assert done.stderr and (
@@ -182,15 +185,26 @@ class Closed:
         if not is_mounted(self.site.mnt):
             done = self.mount()
             assert done.returncode == 0, f"not the second time either: {done.stderr}"
-        self.site.wait_state("clip.mov", "stored")  # a catalog without memory heals by itself
-        assert (self.site.mnt / "clip.mov").read_bytes() == self.data
+        for name, data in self.want.items():
+            self.site.wait_state(name, "stored")  # a catalog without memory heals by itself
+            assert (self.site.mnt / name).read_bytes() == data
         mediafs("umount", self.site.mnt)
 
 
+class Copied(Closed):
+    """It was copied, and two files have each other's numbers."""
+
+    def prepare(self):
+        super().prepare()
+        by_cp(self.site)
+        exchange(self.site.tree, *self.want)
+
+
+@pytest.mark.parametrize("how", [Closed, Copied])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mount_of_a_closed_store(sites, tier, nth, kind):
+def test_the_mount_of_a_closed_store(sites, tier, nth, kind, how):
     site = sites("cart", tier=tier)
-    closed = Closed(site, nth)
+    closed = how(site, nth)
     Starts(site, nth, kind).all(closed.prepare, closed.work, closed.check)
 
 
