@@ -174,6 +174,7 @@ struct name_step {
 	struct step step;
 	struct name at;
 	uint64_t id;
+	bool keeps_old;
 };
 
 static int apply_put_name(struct db *db, struct step *step)
@@ -194,7 +195,7 @@ static int apply_put_name(struct db *db, struct step *step)
 	r = found ? db_take_pin(db, old, name->id) : db_enter_folder(db, name->at.parent, name->id);
 	if (r == 0)
 		r = put(db, &name->at, name->id);
-	if (r == 0 && found)
+	if (r == 0 && found && !name->keeps_old)
 		r = release(db, old);
 	if (r < 0 || !db->catalog->publishing)
 		return r;
@@ -203,7 +204,8 @@ static int apply_put_name(struct db *db, struct step *step)
 	return folder < 0 ? folder : note_both(db, &name->at, folder || old_folder);
 }
 
-int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id)
+static int put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id,
+		    bool keeps_old)
 {
 	struct name_step *put;
 
@@ -215,7 +217,18 @@ int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name,
 	put->at.parent = parent;
 	(void)stpcpy(put->at.name, name);
 	put->id = id;
+	put->keeps_old = keeps_old;
 	return step_submit(catalog, &put->step, 0);
+}
+
+int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id)
+{
+	return put_name(catalog, parent, name, id, false);
+}
+
+int catalog_replace_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id)
+{
+	return put_name(catalog, parent, name, id, true);
 }
 
 static int apply_remove_name(struct db *db, struct step *step)

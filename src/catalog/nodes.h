@@ -50,11 +50,15 @@ int catalog_set_flags(struct catalog *catalog, uint64_t id, unsigned set, unsign
  * other name for it. */
 int catalog_put_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id);
 
+/* The same, but what was called so stays, if without a name: it may get another one. Ended by
+ * catalog_drop_node(). */
+int catalog_replace_name(struct catalog *catalog, uint64_t parent, const char *name, uint64_t id);
+
 /* The name is gone; a node without names is deleted with it (its content row stays), and all
  * below it. */
 int catalog_remove_name(struct catalog *catalog, uint64_t parent, const char *name);
 
-/* catalog_put_node() was for nothing: @id is deleted, if it has no name. */
+/* @id is deleted, if it has no name: catalog_put_node() was for nothing, or it lost it. */
 int catalog_drop_node(struct catalog *catalog, uint64_t id);
 
 enum move_flags { MOVE_EXCHANGE = 1 << 0 };

@@ -308,7 +308,7 @@ int level_put_row(struct catalog *catalog, const struct level_find *find,
 	if (r == 0 && scrub)
 		r = catalog_set_checked(catalog, row->id, row->generation, 0);
 	if (r == 0 && find->kind == LEVEL_ADDED)
-		r = catalog_put_name(catalog, find->parent, find->name, row->id);
+		r = catalog_replace_name(catalog, find->parent, find->name, row->id);
 	return r;
 }
 

@@ -21,7 +21,8 @@ int level_open(struct store *store, const struct level_find *find);
 int level_make_row(struct store *store, struct catalog *catalog, const struct level_find *find,
 		   struct node_row *ret_row);
 
-/* Queue it: the inode, and the name (of LEVEL_ADDED). */
+/* Queue it: the inode, and the name (of LEVEL_ADDED). What it replaces is kept: it may have moved.
+ */
 int level_put_row(struct catalog *catalog, const struct level_find *find,
 		  const struct node_row *row);
 

@@ -118,6 +118,17 @@ static int fix_later(struct level_pass *pass, bool missing)
 	return r;
 }
 
+/* Now all that moved has its new name. */
+static int drop_replaced(struct level_pass *pass)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < pass->later_count; i++)
+		if (pass->later[i].find.replaces)
+			r = catalog_drop_node(pass->catalog, pass->later[i].find.replaces);
+	return r;
+}
+
 int level_pass_run(struct level_pass *pass)
 {
 	int r = level_walk(pass->store, pass->catalog, pass->stop, on_find, pass,
@@ -125,6 +136,8 @@ int level_pass_run(struct level_pass *pass)
 
 	if (r == 0)
 		r = fix_later(pass, false);
+	if (r == 0 && pass->fix)
+		r = drop_replaced(pass);
 	if (r == 0)
 		r = fix_later(pass, true);
 	if (r == 0 && pass->fix)

@@ -287,7 +287,7 @@ static int look_at_entry(struct walk *walk, const struct pending *folder, int di
 		.path = path,
 		.id = store_node_id(walk->store, &entry->st),
 		.st = entry->st,
-		.replaces = child,
+		.replaces = child ? child->row.id : 0,
 	};
 	int r = 0;
 
@@ -516,7 +516,7 @@ int level_look(struct store *store, struct catalog *catalog, uint64_t parent, co
 		r = judge(catalog, dir_fd, &find);
 	} else {
 		find.kind = LEVEL_ADDED;
-		find.replaces = find.has_row;
+		find.replaces = find.row.id;
 		r = catalog_get_node(catalog, find.id, &find.row);
 		find.has_row = r == 1;
 	}

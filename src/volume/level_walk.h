@@ -27,7 +27,7 @@ struct level_find {
 	struct stat st; /* not with LEVEL_MISSING */
 	bool has_row;
 	struct node_row row; /* the catalog's of @id, when @has_row */
-	bool replaces;       /* LEVEL_ADDED: the catalog has another inode under this name */
+	uint64_t replaces;   /* LEVEL_ADDED: what the catalog has under this name, 0 nothing */
 };
 
 /* "added", "changed", ... Static. */

@@ -87,6 +87,25 @@ void seals_free(struct seals *seals)
 	free(seals);
 }
 
+/* Made since: no manifest tells of it. A file system without times of birth has none. */
+static bool is_younger(int fd, int64_t since_ns)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) < 0 ||
+	    !(st.stx_mask & STATX_BTIME))
+		return false;
+	return st.stx_btime.tv_sec * NS_PER_SEC + st.stx_btime.tv_nsec > since_ns;
+}
+
+/* 1: the folder was made after it was sealed, so it is a copy, and so is all in it. */
+static int is_copy(struct seals *seals, uint64_t folder, int64_t since_ns)
+{
+	cleanup_close int fd = tree_open(seals->volume, folder, O_PATH);
+
+	return fd < 0 ? fd : is_younger(fd, since_ns);
+}
+
 /* The catalog says where to look, the folder what is so. */
 static int load_one(struct seals *seals, uint64_t folder)
 {
@@ -94,7 +113,17 @@ static int load_one(struct seals *seals, uint64_t folder)
 	int64_t since_ns = 0;
 	int r = seals_read_mark(seals, folder, &since_ns, how);
 	bool local = strcmp(how, "local") == 0;
+	struct seal *seal;
 
+	if (r > 0 && local) {
+		r = is_copy(seals, folder, since_ns);
+		if (r > 0) {
+			since_ns = realtime_ns();
+			/* Where that fails the next start does it. */
+			(void)seals_write_mark(seals, folder, since_ns, how);
+		}
+		r = r < 0 ? r : 1;
+	}
 	if (r == -ESTALE || r == -ENOENT)
 		return 0; /* it went; its row goes */
 	if (r == -ENOMEM)
@@ -112,7 +141,11 @@ static int load_one(struct seals *seals, uint64_t folder)
 	if (!local)
 		since_ns = realtime_ns();
 	scoped_lock(&seals->lock);
-	return seals_set_locked(seals, folder, since_ns, local);
+	r = seals_set_locked(seals, folder, since_ns, local);
+	seal = table_get(&seals->by_folder, folder);
+	if (seal)
+		seal->kept = true;
+	return r;
 }
 
 int seals_load(struct seals *seals)
@@ -141,7 +174,7 @@ void seals_exempt_me(struct seals *seals)
 struct climb {
 	struct seals *seals;
 	struct seal seal; /* the newest of those above; folder 0: none */
-	bool any_local;
+	bool any_local, any_kept;
 	bool passed;     /* a folder called `ascmhl` */
 	bool in_history; /* and a seal above it */
 };
@@ -158,6 +191,7 @@ static int look_at(void *arg, uint64_t id, const char *name)
 		return 0;
 	climb->in_history = climb->in_history || climb->passed;
 	climb->any_local = climb->any_local || seal->local;
+	climb->any_kept = climb->any_kept || seal->kept;
 	if (!climb->seal.folder || seal->since_ns > climb->seal.since_ns)
 		climb->seal = *seal;
 	return 0;
@@ -206,17 +240,6 @@ static bool is_exempt(const struct seals *seals)
 {
 	return seals->count == 0 ||
 	       (seals->exempt_tid && seals->exempt_tid == (pid_t)syscall(SYS_gettid));
-}
-
-/* Made since: no manifest tells of it. A file system without times of birth has none. */
-static bool is_younger(int fd, int64_t since_ns)
-{
-	struct statx st;
-
-	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &st) < 0 ||
-	    !(st.stx_mask & STATX_BTIME))
-		return false;
-	return st.stx_btime.tv_sec * NS_PER_SEC + st.stx_btime.tv_nsec > since_ns;
 }
 
 /* Another site's, and came into what was sealed here (seals_placed()). */
@@ -405,7 +428,7 @@ int seals_cover(struct seals *seals, uint64_t id)
 	struct climb climb;
 	int r = seals->count ? climb_from(seals, id, &climb) : 0;
 
-	return r < 0 ? r : seals->count && climb.seal.folder;
+	return r < 0 ? r : seals->count && climb.any_kept;
 }
 
 int seals_hold(struct seals *seals, uint64_t id, enum seal_part part)

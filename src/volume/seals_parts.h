@@ -9,6 +9,7 @@ struct seal {
 	uint64_t folder;
 	int64_t since_ns; /* realtime: what was there then is sealed */
 	bool local;       /* sealed at this site */
+	bool kept;        /* no trial any more: people are told */
 	int64_t told_ns;  /* monotonic */
 };
 
@@ -25,11 +26,12 @@ struct seals {
 	struct cond turn_over;
 };
 
-/* @since_ns 0: it is not sealed. -ENOMEM. */
+/* @since_ns 0: it is not sealed. A new one is a trial. -ENOMEM. */
 int seals_set_locked(struct seals *seals, uint64_t folder, int64_t since_ns, bool local);
 
 /*
  * The xattr of the folder: "SINCE local", "SINCE site" (another one's), "0 open" (unsealed on
  * purpose). 1 there is one, 0 not, -EUCLEAN it cannot be read.
  */
+int seals_write_mark(struct seals *seals, uint64_t folder, int64_t since_ns, const char *how);
 int seals_read_mark(struct seals *seals, uint64_t folder, int64_t *ret_since_ns, char ret_how[8]);

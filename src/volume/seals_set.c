@@ -22,7 +22,7 @@
 
 /* The xattr ------------------------------------------------------------------------------ */
 
-static int write_mark(struct seals *seals, uint64_t folder, int64_t since_ns, const char *how)
+int seals_write_mark(struct seals *seals, uint64_t folder, int64_t since_ns, const char *how)
 {
 	cleanup_close int fd = tree_open(seals->volume, folder, O_RDONLY | O_DIRECTORY);
 	char text[64];
@@ -206,7 +206,7 @@ static int keep(struct seals *seals, uint64_t folder, int64_t since_ns, bool loc
 
 	if (r == 0)
 		r = catalog_flush(seals->volume->catalog);
-	return r < 0 ? r : write_mark(seals, folder, since_ns, local ? "local" : "site");
+	return r < 0 ? r : seals_write_mark(seals, folder, since_ns, local ? "local" : "site");
 }
 
 static bool is_still(struct seals *seals, const struct seal_try *try)
@@ -236,6 +236,16 @@ static void let_tick(int64_t since_ns)
 	}
 }
 
+static void tell_of(struct seals *seals, uint64_t folder)
+{
+	struct seal *seal;
+
+	scoped_lock(&seals->lock);
+	seal = table_get(&seals->by_folder, folder);
+	if (seal)
+		seal->kept = true;
+}
+
 int seals_keep(struct seals *seals, const struct seal_try *try, const char *actor)
 {
 	int r;
@@ -245,7 +255,7 @@ int seals_keep(struct seals *seals, const struct seal_try *try, const char *acto
 	r = keep(seals, try->folder, try->since_ns, true);
 	if (r == 0 && !is_still(seals, try)) {
 		/* Opened while the mark was written: the later one was the person's. */
-		r = write_mark(seals, try->folder, 0, "open");
+		r = seals_write_mark(seals, try->folder, 0, "open");
 		if (r == 0)
 			r = catalog_set_flags(seals->volume->catalog, try->folder, 0, NODE_SEALED);
 		return r < 0 ? r : -ESTALE;
@@ -253,6 +263,7 @@ int seals_keep(struct seals *seals, const struct seal_try *try, const char *acto
 	if (r < 0)
 		return r;
 	let_tick(try->since_ns);
+	tell_of(seals, try->folder);
 	return try->before_ns ? 0 : tell(seals, try->folder, actor, "sealed", "");
 }
 
@@ -276,7 +287,7 @@ int seals_open(struct seals *seals, uint64_t folder, const char *actor)
 	if (!before.before_ns)
 		return 0;
 	/* The mark first: whatever comes between, a start finds it open. */
-	r = write_mark(seals, folder, 0, "open");
+	r = seals_write_mark(seals, folder, 0, "open");
 	if (r == 0)
 		r = forget(seals, folder);
 	return r < 0 ? r : tell(seals, folder, actor, "unsealed", "");
@@ -300,9 +311,11 @@ int seals_follow(struct seals *seals, uint64_t folder, bool sealed)
 	note_before(seals, &before);
 	if ((before.before_ns != 0) == sealed)
 		return 0;
-	r = sealed ? set(seals, folder, now_ns, false) : write_mark(seals, folder, 0, "open");
+	r = sealed ? set(seals, folder, now_ns, false) : seals_write_mark(seals, folder, 0, "open");
 	if (r == 0)
 		r = sealed ? keep(seals, folder, now_ns, false) : forget(seals, folder);
+	if (r == 0 && sealed)
+		tell_of(seals, folder);
 	return r < 0 ? r
 		     : tell(seals, folder, "daemon", sealed ? "sealed" : "unsealed",
 			    "by another site");

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import cards
 from lib import BLOCK, flip, fsck, pattern, run, wait_for
 from test_sites import segments, tree, wait_same
 
@@ -109,6 +110,25 @@ def test_a_store_that_stays_where_it_is_was_not_copied(filled):
     run("mv", filled.store.parent / "moved", filled.store)
     filled.mount()
     assert "was copied or restored" not in filled.log_text()
+
+
+def test_what_was_sealed_stays_so(cart, tmp_path):
+    top = cart.mnt / "B"
+    shutil.copytree(cards.make(tmp_path / "card", "sony-xavc"), top)
+    cart.set("manifest.settle", "200ms")
+    wait_for(lambda: os.getxattr(top, "user.mediafs.sealed") == b"1", "the seal")
+    cart.umount()
+    by_cp(cart)
+    for _ in range(2):  # also when it is mounted again
+        cart.mount()
+        assert os.getxattr(top, "user.mediafs.sealed") == b"1"
+        for path in top.rglob("*"):
+            if path.is_file():
+                with pytest.raises(PermissionError):
+                    path.open("ab")
+        cart.umount()
+    cart.mount()
+    (top / "new.txt").write_text("free")
 
 
 def test_status_says_what_is_to_be_read_again(filled):

@@ -293,6 +293,71 @@ TEST(another_inode_under_a_name_is_another_file)
 	end(&site);
 }
 
+/* Verified, and waiting for a tier; with an attribute that only the catalog has. */
+static struct node_row make_queued(struct site *site, const char *path, const char *text)
+{
+	struct node_row row = row_at(site, path);
+	struct queue_row queue = { .tier = 1, .size = strlen(text) };
+	struct digest digest;
+	struct blockmap map;
+
+	digest_of(text, strlen(text), &digest);
+	check_int(blockmap_init(&map, strlen(text)), 0);
+	map.hash[0] = block_hash(text, strlen(text));
+	check_int(catalog_set_received(site->catalog, row.id, row.generation, row.mtime_ns,
+				       row.ctime_ns, &map, &digest, STEP_WAIT),
+		  0);
+	check_int(catalog_set_verified(site->catalog, row.id, row.generation, &digest, &map,
+				       STEP_WAIT),
+		  0);
+	blockmap_fini(&map);
+	queue.id = row.id;
+	queue.generation = row.generation;
+	check_int(catalog_enqueue(site->catalog, &queue, STEP_WAIT), 0);
+	check_int(catalog_set_xattr(site->catalog, row.id, "user.take", "3", 1), 0);
+	return row_at(site, path);
+}
+
+TEST(files_that_took_each_others_names_stay_queued)
+{
+	static const char *const names[] = { "a", "b", "c", "d/e" };
+	struct node_row before[4], row;
+	struct site site;
+	void *value;
+	size_t length;
+	int fd;
+
+	begin(&site);
+	check_int(mkdirat(tree_fd(&site), "d", 0755), 0);
+	for (size_t i = 0; i < 4; i++)
+		put_file(&site, names[i], names[i]);
+	(void)pass(&site, LEVEL_FIX);
+	for (size_t i = 0; i < 4; i++)
+		before[i] = make_queued(&site, names[i], names[i]);
+	fd = tree_fd(&site);
+	check_int(renameat2(fd, "a", fd, "b", RENAME_EXCHANGE), 0);
+	check_int(renameat2(fd, "d/e", fd, "c", RENAME_EXCHANGE), 0);
+	(void)pass(&site, LEVEL_FIX);
+	for (size_t i = 0; i < 4; i++) {
+		row = row_at(&site, names[i ^ 1]);
+		check_int(row.id, before[i].id);
+		check_int(row.state, FILE_QUEUED);
+		check_int(catalog_get_xattr(site.catalog, row.id, "user.take", &value, &length), 1);
+		free(value);
+	}
+	check_int(catalog_check(site.catalog, NULL, NULL), 0);
+	/* One of them gone, its name another's. */
+	check_int(renameat(fd, "a", fd, "b"), 0);
+	(void)pass(&site, LEVEL_FIX);
+	check_int(row_at(&site, "b").id, before[1].id);
+	check_int(row_at(&site, "b").state, FILE_QUEUED);
+	check_int(catalog_get_node(site.catalog, before[0].id, &row), 0);
+	check_int(catalog_check(site.catalog, NULL, NULL), 0);
+	(void)pass(&site, 0);
+	check_str(site.told, "");
+	end(&site);
+}
+
 /* @path gets a residency xattr with no block resident. */
 static void mark_absent(struct site *site, const char *path, const char *text)
 {
