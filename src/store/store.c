@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "store/identity.h"
 #include "util/cleanup.h"
@@ -231,12 +233,26 @@ int store_open_handle(const struct store *store, const struct store_handle *hand
 	return fd < 0 ? -errno : fd;
 }
 
+/* Holds the inode's generation: a number that was used again has another. */
+static void name_handle(int dir_fd, const char *name, FILE *out)
+{
+	union kernel_handle handle = KERNEL_HANDLE;
+	struct statfs fs;
+	int mount_id;
+
+	/* Those of a FUSE file system are the ones of this mount. */
+	if (fstatfs(dir_fd, &fs) < 0 || fs.f_type == FUSE_SUPER_MAGIC ||
+	    name_to_handle_at(dir_fd, name, &handle.handle, &mount_id, AT_EMPTY_PATH) < 0)
+		return;
+	(void)fputc(':', out);
+	for (unsigned i = 0; i < handle.handle.handle_bytes; i++)
+		(void)fprintf(out, "%02x", handle.handle.f_handle[i]);
+}
+
 /* Appends to @out; nothing for what is not there. */
 static int name_inode(int dir_fd, const char *name, FILE *out)
 {
-	union kernel_handle handle = KERNEL_HANDLE;
 	struct statx st;
-	int mount_id;
 
 	if (statx(dir_fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &st) <
 	    0)
@@ -245,12 +261,7 @@ static int name_inode(int dir_fd, const char *name, FILE *out)
 	if (st.stx_mask & STATX_BTIME)
 		(void)fprintf(out, "@%lld.%09u", (long long)st.stx_btime.tv_sec,
 			      st.stx_btime.tv_nsec);
-	/* Holds the inode's generation: a number that was used again has another. */
-	if (name_to_handle_at(dir_fd, name, &handle.handle, &mount_id, AT_EMPTY_PATH) < 0)
-		return errno == EOVERFLOW || errno == EOPNOTSUPP ? 0 : -errno;
-	(void)fputc(':', out);
-	for (unsigned i = 0; i < handle.handle.handle_bytes; i++)
-		(void)fprintf(out, "%02x", handle.handle.f_handle[i]);
+	name_handle(dir_fd, name, out);
 	return 0;
 }
 

@@ -91,10 +91,9 @@ static struct node_row row_at(struct site *site, const char *path)
 	return row;
 }
 
-/* As if it had been received, read back and stored. */
-static struct node_row make_stored(struct site *site, const char *path, const char *text)
+/* As if it had been received and read back. */
+static struct node_row make_verified(struct site *site, const char *path, const char *text)
 {
-	struct copy_row copy = { .tier = 1, .key = (char *)path };
 	struct digest digest;
 	struct blockmap map;
 	struct node_row row = row_at(site, path);
@@ -109,9 +108,15 @@ static struct node_row make_stored(struct site *site, const char *path, const ch
 				       STEP_WAIT),
 		  0);
 	blockmap_fini(&map);
-	row = row_at(site, path);
-	copy.content = row.content;
-	copy.digest = digest;
+	return row_at(site, path);
+}
+
+static struct node_row make_stored(struct site *site, const char *path, const char *text)
+{
+	struct node_row row = make_verified(site, path, text);
+	struct copy_row copy = { .tier = 1, .key = (char *)path, .content = row.content };
+
+	digest_of(text, strlen(text), &copy.digest);
 	check_int(catalog_set_stored(site->catalog, row.id, row.generation, &copy,
 				     catalog_told(site->catalog), 0),
 		  0);
@@ -293,26 +298,14 @@ TEST(another_inode_under_a_name_is_another_file)
 	end(&site);
 }
 
-/* Verified, and waiting for a tier; with an attribute that only the catalog has. */
+/* It waits for a tier, and has an attribute that only the catalog knows. */
 static struct node_row make_queued(struct site *site, const char *path, const char *text)
 {
-	struct node_row row = row_at(site, path);
-	struct queue_row queue = { .tier = 1, .size = strlen(text) };
-	struct digest digest;
-	struct blockmap map;
+	struct node_row row = make_verified(site, path, text);
+	const struct queue_row queue = {
+		.id = row.id, .generation = row.generation, .tier = 1, .size = strlen(text)
+	};
 
-	digest_of(text, strlen(text), &digest);
-	check_int(blockmap_init(&map, strlen(text)), 0);
-	map.hash[0] = block_hash(text, strlen(text));
-	check_int(catalog_set_received(site->catalog, row.id, row.generation, row.mtime_ns,
-				       row.ctime_ns, &map, &digest, STEP_WAIT),
-		  0);
-	check_int(catalog_set_verified(site->catalog, row.id, row.generation, &digest, &map,
-				       STEP_WAIT),
-		  0);
-	blockmap_fini(&map);
-	queue.id = row.id;
-	queue.generation = row.generation;
 	check_int(catalog_enqueue(site->catalog, &queue, STEP_WAIT), 0);
 	check_int(catalog_set_xattr(site->catalog, row.id, "user.take", "3", 1), 0);
 	return row_at(site, path);
