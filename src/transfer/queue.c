@@ -182,13 +182,20 @@ static int fill_new_lanes(struct transfer *transfer)
 
 		lane_key(lane->tier.id, "filled", key, sizeof(key));
 		r = catalog_get_meta(transfer->catalog, key, &value);
+		if (r > 0)
+			continue;
+		/*
+		 * Whoever queued a file before the lane was there did so for the others alone, and
+		 * that may not be in the catalog yet: it may still say VERIFIED.
+		 */
+		if (r == 0)
+			r = catalog_barrier(transfer->catalog);
 		if (r == 0)
 			r = each_file(transfer,
-				      BIT(FILE_QUEUED) | BIT(FILE_UPLOADING) | BIT(FILE_STORED) |
-					      BIT(FILE_EVICTED) | BIT(FILE_HYDRATING),
+				      BIT(FILE_VERIFIED) | BIT(FILE_QUEUED) | BIT(FILE_UPLOADING) |
+					      BIT(FILE_STORED) | BIT(FILE_EVICTED) |
+					      BIT(FILE_HYDRATING),
 				      fill_lane, lane);
-		else if (r > 0)
-			continue;
 		if (r == 0)
 			r = catalog_set_meta(transfer->catalog, key, "1");
 		/* Who took it out meanwhile may have dropped that before it was set. */
