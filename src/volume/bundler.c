@@ -42,8 +42,9 @@ static void keep(struct bundler *bundler, uint64_t number, void *packed, size_t 
 {
 	struct bundler_segment *kept = &bundler->kept[number - bundle_first(bundler->bundle)];
 
-	/* More than a bundle can hold is fetched, and then seen to be too much. */
 	if (kept->bytes || bundler->bytes + length > BUNDLE_MAX_BYTES) {
+		if (!kept->bytes)
+			bundler->bytes = BUNDLE_MAX_BYTES + 1; /* no bundle can hold them */
 		free(packed);
 		return;
 	}
@@ -73,7 +74,7 @@ static int fetch_missing(struct syncer *syncer, uint64_t first, uint64_t last)
 		.arg = syncer,
 		.alone = UINT64_MAX,
 	};
-	int r = 0;
+	int r = bundler->bytes > BUNDLE_MAX_BYTES ? -EFBIG : 0;
 
 	for (uint64_t n = first; r == 0 && n <= last; n++) {
 		struct bundle_part part = { 0 };
